@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from astrd.smoothing import WAVELENGTH, bus_smoothing
-from astrd.taxonomy import MAIN_GROUP_OF, bus_codes, main_groups_of_bus, x_of_main_groups
+from astrd.taxonomy import BUS_CLASSES, MAIN_GROUP_OF, Target, bus_codes, main_groups_of_bus, x_of_main_groups
 
 DataSource = Literal["smass2", "simulated"]
 
@@ -160,23 +160,22 @@ def fixed_split(designations: Sequence[str], classes: Sequence[str]) -> tuple[li
 class LabelledSpectra:
     """Spectra on the 49 channels with the codes of their classes: what a model is fitted to or scored on.
 
-    `reflectance` has shape (n, 49); `bus` and `fold` have shape (n,).
+    `reflectance` has shape (n, 49); the others have shape (n,). `scored` is false where a Bus class has too few
+    members in the whole table for a score to mean anything.
     """
 
     designation: tuple[str, ...]
     reflectance: NDArray[np.float64]
     bus: NDArray[np.int64]
     fold: NDArray[np.int64]
+    scored: NDArray[np.bool_]
 
-    @property
-    def main(self) -> NDArray[np.int64]:
-        """Main-group codes."""
-        return main_groups_of_bus(self.bus)
-
-    @property
-    def is_x(self) -> NDArray[np.int64]:
-        """1 for X, 0 for the rest."""
-        return x_of_main_groups(self.main)
+    def codes(self, target: Target) -> NDArray[np.int64]:
+        """The codes of the labels that a classifier of this target should give, shape (n,)."""
+        if target == "bus_class":
+            return self.bus
+        main = main_groups_of_bus(self.bus)
+        return main if target == "main_group" else x_of_main_groups(main)
 
     def __len__(self) -> int:
         return len(self.bus)
@@ -184,17 +183,34 @@ class LabelledSpectra:
     def __getitem__(self, rows: NDArray[np.bool_] | NDArray[np.integer]) -> LabelledSpectra:
         rows = np.arange(len(self))[rows]
         return LabelledSpectra(
-            tuple(self.designation[i] for i in rows), self.reflectance[rows], self.bus[rows], self.fold[rows]
+            tuple(self.designation[i] for i in rows),
+            self.reflectance[rows],
+            self.bus[rows],
+            self.fold[rows],
+            self.scored[rows],
         )
+
+
+def concatenated(first: LabelledSpectra, second: LabelledSpectra) -> LabelledSpectra:
+    """The spectra of both, those of the first before those of the second."""
+    return LabelledSpectra(
+        first.designation + second.designation,
+        np.concatenate([first.reflectance, second.reflectance]),
+        np.concatenate([first.bus, second.bus]),
+        np.concatenate([first.fold, second.fold]),
+        np.concatenate([first.scored, second.scored]),
+    )
 
 
 def labelled(table: pd.DataFrame) -> tuple[LabelledSpectra, LabelledSpectra]:
     """The training and the test part of a features table."""
+    bus = bus_codes(table["bus_class"].tolist())
     spectra = LabelledSpectra(
         tuple(table["designation"].tolist()),
         np.array(table["reflectance"].tolist()).reshape(len(table), len(WAVELENGTH)),
-        bus_codes(table["bus_class"].tolist()),
+        bus,
         table["fold"].to_numpy(dtype=np.int64),
+        np.bincount(bus, minlength=len(BUS_CLASSES))[bus] >= SMALLEST_CLASS,
     )
     return spectra[spectra.fold >= 0], spectra[spectra.fold < 0]
 

@@ -6,7 +6,7 @@ Source: Bus & Binzel 2002, Icarus 158, 146, doi:10.1006/icar.2002.6856.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,14 @@ ROLL_UP: Final[NDArray[np.float64]] = np.array(
 """(26, 4) membership: Bus probabilities times this are main-group probabilities, which so cannot contradict them."""
 
 X_OR_REST: Final = ("rest", "X")
+
+Target = Literal["x_vs_rest", "main_group", "bus_class"]
+LABELS: Final[dict[Target, tuple[str, ...]]] = {
+    "x_vs_rest": X_OR_REST,
+    "main_group": MAIN_GROUPS,
+    "bus_class": BUS_CLASSES,
+}
+"""What a classifier can be asked, and the labels of its answer in their fixed order."""
 
 
 def bus_codes(classes: Sequence[str]) -> NDArray[np.int64]:

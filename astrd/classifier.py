@@ -1,0 +1,234 @@
+"""The classifier that is served: raw spectra in; classes, probabilities, prediction sets and outlier scores out.
+
+It needs ONNX Runtime and no TensorFlow, and does the smoothing itself, so that training and serving cannot differ.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from astrd.calibration import at_temperature, fit_temperature
+from astrd.conformal import conformity_scores, prediction_sets
+from astrd.dataset import LabelledSpectra
+from astrd.smoothing import NORMALISATION_CHANNEL, WAVELENGTH, bus_smoothing
+from astrd.spectral_space import SpectralSpace
+from astrd.spectrum import Spectrum, channels_outside
+from astrd.taxonomy import BUS_CLASSES, MAIN_GROUPS, ROLL_UP
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+Array = NDArray[np.float64]
+
+NETWORK_FILE: Final = "network.onnx"
+CONSTANTS_FILE: Final = "classifier.json"
+DEFAULT_COVERAGE: Final = 0.9
+DEFAULT_DRAWS: Final = 0
+TRUSTED_EXTRAPOLATION: Final = 0.02
+"""µm beyond a spectrum's ends that its own spline may fill, as in training; further out the archive's space does."""
+
+_ROWS_A_CALL: Final = 1000  # larger batches fall out of the processor's cache and are slower
+_DRAW_SEED: Final = 0
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What out-of-fold predictions teach about a network, and the space of its training spectra.
+
+    `present` (26,) tells which classes it could learn; `conformity` holds the calibration scores of its sets.
+    """
+
+    temperature: float
+    present: NDArray[np.bool_]
+    conformity: Array
+    space: SpectralSpace
+
+    @classmethod
+    def fit(cls, train: LabelledSpectra, out_of_fold: Array) -> Calibration:
+        """Fit to out-of-fold Bus probabilities, shape (n, 26), of the training part."""
+        temperature = fit_temperature(out_of_fold, train.bus)
+        return cls(
+            temperature,
+            np.isin(np.arange(len(BUS_CLASSES)), train.bus),
+            conformity_scores(at_temperature(out_of_fold, temperature), train.bus),
+            SpectralSpace.fit(train.reflectance, train.fold),
+        )
+
+    def to_json(self) -> str:
+        return json.dumps(
+            {
+                "temperature": self.temperature,
+                "present": [name for name, here in zip(BUS_CLASSES, self.present, strict=True) if here],
+                "conformity": np.sort(self.conformity).round(6).tolist(),
+                "mean": self.space.mean.tolist(),
+                "covariance": self.space.covariance.tolist(),
+                "threshold": self.space.threshold,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Calibration:
+        content = json.loads(text)
+        return cls(
+            content["temperature"],
+            np.isin(BUS_CLASSES, content["present"]),
+            np.array(content["conformity"]),
+            SpectralSpace(np.array(content["mean"]), np.array(content["covariance"]), content["threshold"]),
+        )
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """An ONNX network, (n, 49) reflectance to (n, 26) Bus logits, with its calibration."""
+
+    network: bytes = field(repr=False)
+    calibration: Calibration = field(repr=False)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Classifier:
+        """Read what `save` wrote."""
+        folder = Path(folder)
+        constants = (folder / CONSTANTS_FILE).read_text()
+        return cls((folder / NETWORK_FILE).read_bytes(), Calibration.from_json(constants))
+
+    def save(self, folder: str | Path) -> None:
+        """Write `network.onnx` and `classifier.json` into a folder."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / NETWORK_FILE).write_bytes(self.network)
+        (folder / CONSTANTS_FILE).write_text(self.calibration.to_json())
+
+    @cached_property
+    def _session(self) -> onnxruntime.InferenceSession:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # these networks are too small to share out
+        options.log_severity_level = 3
+        return onnxruntime.InferenceSession(self.network, options, providers=["CPUExecutionProvider"])
+
+    def logits(self, reflectance: Array) -> Array:
+        """(n, 49) normalised reflectance to (n, 26) Bus logits, as the network gives them."""
+        rows = np.ascontiguousarray(reflectance, dtype=np.float32)
+        name = self._session.get_inputs()[0].name
+        parts = [
+            self._session.run(None, {name: rows[i : i + _ROWS_A_CALL]})[0] for i in range(0, len(rows), _ROWS_A_CALL)
+        ]
+        return np.concatenate(parts).astype(np.float64) if parts else np.empty((0, len(BUS_CLASSES)))
+
+    def bus_probabilities(self, reflectance: Array) -> Array:
+        """(n, 49) normalised reflectance to (n, 26) calibrated probabilities; 0 for classes it could not learn."""
+        logits = np.where(self.calibration.present, self.logits(reflectance), -np.inf)
+        return _softmax(logits / self.calibration.temperature)
+
+    def classify(
+        self, spectra: Sequence[Spectrum], coverage: float = DEFAULT_COVERAGE, draws: int = DEFAULT_DRAWS
+    ) -> pd.DataFrame:
+        """Classify spectra.
+
+        Parameters
+        ----------
+        coverage
+            Share of prediction sets that hold the right class.
+        draws
+            How often to repeat the classification under each spectrum's own 1-sigma noise.
+
+        Returns
+        -------
+        DataFrame
+            One row a spectrum: the columns of `OUTPUT_COLUMNS`.
+
+        Raises
+        ------
+        ValueError
+            If the coverage is not between 0 and 1, or the number of draws is negative.
+        """
+        if draws < 0:
+            raise ValueError(f"expected draws of 0 or more, got {draws}")
+        reflectance, notes = self._channels(spectra)
+        bus = self.bus_probabilities(reflectance)
+        sets = prediction_sets(bus, self.calibration.conformity, coverage)
+        main = bus @ ROLL_UP
+        best_bus, best_main = bus.argmax(axis=1), main.argmax(axis=1)
+        bus_share, main_share = self._draw_shares(spectra, best_bus, best_main, draws)
+        rows = np.arange(len(spectra))
+        outlier = self.calibration.space.outlier_scores(reflectance)
+        columns: Mapping[str, Any] = {
+            "designation": [spectrum.designation for spectrum in spectra],
+            "main_group": [MAIN_GROUPS[code] for code in best_main],
+            "main_group_probability": main[rows, best_main],
+            "bus_class": [BUS_CLASSES[code] for code in best_bus],
+            "bus_class_probability": bus[rows, best_bus],
+            "bus_prediction_set": [_by_probability(bus[row], sets[row]) for row in rows],
+            "outlier_score": outlier,
+            "is_outlier": outlier > 1,
+            "main_group_draw_share": main_share,
+            "bus_class_draw_share": bus_share,
+            "note": ["; ".join(note) for note in notes],
+            **{f"probability_group_{name}": main[:, code] for code, name in enumerate(MAIN_GROUPS)},
+            **{f"probability_{name}": bus[:, code] for code, name in enumerate(BUS_CLASSES)},
+        }
+        return pd.DataFrame(columns)
+
+    def _channels(self, spectra: Sequence[Spectrum]) -> tuple[Array, list[list[str]]]:
+        reflectance = bus_smoothing(
+            [s.wavelength for s in spectra], [s.reflectance for s in spectra], [s.uncertainty for s in spectra]
+        )
+        notes = [list(spectrum.notes) for spectrum in spectra]
+        for row, spectrum in enumerate(spectra):
+            extrapolated = channels_outside(spectrum, 0.0)
+            if extrapolated.any():
+                missing = channels_outside(spectrum, TRUSTED_EXTRAPOLATION)
+                reflectance[row] = self.calibration.space.completed(reflectance[row], missing)
+                notes[row].append(
+                    f"{_ranges(extrapolated)} µm lie outside the data: {extrapolated.sum()} of {len(WAVELENGTH)} "
+                    "channels extrapolated"
+                )
+        reflectance[:, NORMALISATION_CHANNEL] = 1.0
+        return reflectance, notes
+
+    def _draw_shares(
+        self, spectra: Sequence[Spectrum], bus: NDArray[np.int64], main: NDArray[np.int64], draws: int
+    ) -> tuple[Array, Array]:
+        """Share of noise draws that give the same Bus class and main group; NaN without draws."""
+        bus_agree, main_agree = np.zeros(len(spectra)), np.zeros(len(spectra))
+        random = np.random.default_rng(_DRAW_SEED)
+        for _ in range(draws):
+            noisy = [
+                Spectrum(s.wavelength, s.reflectance + s.uncertainty * random.standard_normal(len(s.wavelength)),
+                         s.uncertainty, s.designation)
+                for s in spectra
+            ]  # fmt: skip
+            probabilities = self.bus_probabilities(self._channels(noisy)[0])
+            bus_agree += probabilities.argmax(axis=1) == bus
+            main_agree += (probabilities @ ROLL_UP).argmax(axis=1) == main
+        with np.errstate(invalid="ignore"):
+            return bus_agree / draws if draws else np.full(len(spectra), np.nan), (
+                main_agree / draws if draws else np.full(len(spectra), np.nan)
+            )
+
+
+def _softmax(scaled: Array) -> Array:
+    exponential = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return np.asarray(exponential / exponential.sum(axis=1, keepdims=True))
+
+
+def _by_probability(probabilities: Array, inside: NDArray[np.bool_]) -> list[str]:
+    order = np.argsort(-probabilities, kind="stable")
+    return [BUS_CLASSES[code] for code in order if inside[code]]
+
+
+def _ranges(channels: NDArray[np.bool_]) -> str:
+    """Runs of channels as text, such as `0.44-0.46 and 0.90-0.92`."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], channels.astype(int), [0]))))
+    runs = [f"{WAVELENGTH[start]:.2f}-{WAVELENGTH[stop - 1]:.2f}" for start, stop in edges.reshape(-1, 2)]
+    return " and ".join(runs)

@@ -1,0 +1,84 @@
+"""How any model is judged: the same five stratified folds of the training part, then one look at the test part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from astrd.dataset import FOLDS, LabelledSpectra
+from astrd.metrics import scores
+from astrd.taxonomy import LABELS, Target
+
+Array = NDArray[np.float64]
+
+
+class Fitted(Protocol):
+    """A model that has learned."""
+
+    def probabilities(self, reflectance: Array) -> Array:
+        """(n, 49) spectra to (n, labels) probabilities, or scores that rank like them and sum to 1."""
+        ...
+
+    @property
+    def curves(self) -> pd.DataFrame | None:
+        """Learning curves, one row an epoch, or None where nothing is learned step by step."""
+        ...
+
+
+class Model(Protocol):
+    """A way to learn: a name, a target, and a fit that leaves the model itself as it was."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def target(self) -> Target: ...
+
+    @property
+    def params(self) -> Mapping[str, Any]: ...
+
+    def fit(self, spectra: LabelledSpectra) -> Fitted: ...
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """Out-of-fold probabilities, shape (n, labels), and each score's value in each fold."""
+
+    probabilities: Array
+    fold_scores: Mapping[str, tuple[float, ...]]
+
+    def summary(self) -> dict[str, float]:
+        """Mean of each score as `cv_<score>`, and its standard deviation over the folds as `cv_<score>_sd`."""
+        summary = {}
+        for name, values in self.fold_scores.items():
+            summary[f"cv_{name}"] = float(np.mean(values))
+            summary[f"cv_{name}_sd"] = float(np.std(values, ddof=1))
+        return summary
+
+
+def cross_validate(
+    model: Model, train: LabelledSpectra, on_fold: Callable[[int], None] = lambda fold: None
+) -> CrossValidation:
+    """Fit on four folds and predict the fifth, five times.
+
+    Parameters
+    ----------
+    train
+        The training part: every `fold` is 0 to 4.
+    on_fold
+        Called with the number of folds done after each.
+    """
+    probabilities = np.zeros((len(train), len(LABELS[model.target])))
+    by_fold: dict[str, list[float]] = {}
+    for fold in range(FOLDS):
+        held_out = train.fold == fold
+        probabilities[held_out] = model.fit(train[~held_out]).probabilities(train.reflectance[held_out])
+        for name, value in scores(model.target, train[held_out], probabilities[held_out]).items():
+            by_fold.setdefault(name, []).append(value)
+        on_fold(fold + 1)
+    return CrossValidation(probabilities, {name: tuple(values) for name, values in by_fold.items()})

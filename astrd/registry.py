@@ -1,0 +1,186 @@
+"""Models in MLflow: how they are logged, registered, named by aliases, and loaded again."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import Schema, TensorSpec
+from numpy.typing import NDArray
+
+from astrd import networks, served_model
+from astrd.calibration import at_temperature, expected_calibration_error
+from astrd.classical import FittedClassical
+from astrd.classifier import Calibration, Classifier
+from astrd.dataset import LabelledSpectra
+from astrd.metrics import levels
+from astrd.smoothing import WAVELENGTH
+from astrd.taxonomy import LABELS, Target
+from astrd.tracking import REGISTERED_CNN, Alias
+
+if TYPE_CHECKING:
+    from astrd.evaluation import Fitted
+    from astrd.training import FittedNetwork
+
+Array = NDArray[np.float64]
+
+MODEL: Final = "model"
+CLASSIFIER: Final = "classifier"
+"""Names of logged models: the bare model on 49 channels, and what is served."""
+
+# It warns of cloudpickle at every model. Ours hold our own transformers, and are loaded by those who made them.
+logging.getLogger("mlflow.sklearn").setLevel(logging.ERROR)
+
+_PACKAGE: Final = Path(__file__).parent
+_SERVED_REQUIREMENTS: Final = ("mlflow", "numpy", "onnxruntime", "pandas", "pyarrow", "scipy")
+_CLASSICAL_REQUIREMENTS: Final = ("mlflow", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy")
+_NETWORK_REQUIREMENTS: Final = ("mlflow", "keras", "numpy", "tensorflow")
+
+
+def log_model(fitted: Fitted, target: Target, example: LabelledSpectra) -> None:
+    """Log a model of 49 channels to the active run, with its signature, an input example and its requirements."""
+    if isinstance(fitted, FittedClassical):
+        channels = TensorSpec(np.dtype(np.float64), (-1, len(WAVELENGTH)))
+        mlflow.sklearn.log_model(
+            fitted.estimator,
+            name=MODEL,
+            signature=ModelSignature(Schema([channels]), Schema([TensorSpec(np.dtype(np.int64), (-1,))])),
+            input_example=example.reflectance[:3],
+            pip_requirements=_pins(_CLASSICAL_REQUIREMENTS),
+            code_paths=[str(_PACKAGE)],
+            serialization_format="cloudpickle",  # it holds our own transformers
+        )
+    else:
+        log_network(fitted.keras_model(), target, example)  # type: ignore[attr-defined]
+
+
+def log_network(network: Any, target: Target, example: LabelledSpectra) -> None:
+    """Log a Keras network of 49 channels to the active run."""
+    channels = TensorSpec(np.dtype(np.float32), (-1, len(WAVELENGTH)))
+    logits = TensorSpec(np.dtype(np.float32), (-1, len(LABELS[target])))
+    mlflow.tensorflow.log_model(
+        network,
+        name=MODEL,
+        signature=ModelSignature(Schema([channels]), Schema([logits])),
+        input_example=example.reflectance[:3].astype(np.float32),
+        pip_requirements=_pins(_NETWORK_REQUIREMENTS),
+    )
+
+
+def log_candidate(
+    fitted: FittedNetwork, train: LabelledSpectra, out_of_fold: Array, raw_example: pd.DataFrame
+) -> tuple[Classifier, dict[str, float]]:
+    """Calibrate a Bus network and log it twice: as Keras model and as what would be served.
+
+    Parameters
+    ----------
+    out_of_fold
+        Its out-of-fold probabilities of the training part, shape (n, 26).
+    raw_example
+        Rows as a client would send them.
+
+    Returns
+    -------
+    classifier, scores
+        The scores tell the temperature, and the calibration errors before and after it.
+    """
+    network = fitted.keras_model()
+    log_network(network, "bus_class", train)
+    classifier = Classifier(networks.to_onnx(network), Calibration.fit(train, out_of_fold))
+    with tempfile.TemporaryDirectory() as folder:
+        classifier.save(folder)
+        mlflow.pyfunc.log_model(
+            name=CLASSIFIER,
+            python_model=str(_PACKAGE / Path(served_model.__file__).name),
+            artifacts={served_model.ARTIFACT: folder},
+            code_paths=[str(_PACKAGE)],
+            signature=served_model.SIGNATURE,
+            input_example=raw_example,
+            pip_requirements=_pins(_SERVED_REQUIREMENTS),
+        )
+    temperature = classifier.calibration.temperature
+    scores = {"temperature": temperature}
+    for when, probabilities in (("before", out_of_fold), ("after", at_temperature(out_of_fold, temperature))):
+        for level, answer in levels("bus_class", probabilities).items():
+            error = expected_calibration_error(answer, train.codes(level))
+            scores[f"cv_calibration_error_{level}_{when}"] = error
+    return classifier, scores
+
+
+def classifier_of(run_id: str) -> Classifier:
+    """The classifier that a training run logged."""
+    return load_classifier(f"runs:/{run_id}/{CLASSIFIER}")
+
+
+def load_classifier(model_uri: str) -> Classifier:
+    """The classifier of a logged or registered model, such as `models:/asteroid-taxonomy-cnn@champion`."""
+    model = mlflow.pyfunc.load_model(model_uri, suppress_warnings=True)
+    return model.unwrap_python_model().classifier  # type: ignore[no-any-return]
+
+
+def register(run_id: str, tags: Mapping[str, str], description: str) -> int:
+    """Register the classifier of a run; returns the new version's number."""
+    client = mlflow.MlflowClient()
+    registered = mlflow.register_model(f"runs:/{run_id}/{CLASSIFIER}", REGISTERED_CNN, tags=dict(tags))
+    client.update_model_version(REGISTERED_CNN, registered.version, description)
+    return int(registered.version)
+
+
+def version_named(alias: str) -> ModelVersion | None:
+    """The registered version that an alias names, or None."""
+    try:
+        return mlflow.MlflowClient().get_model_version_by_alias(REGISTERED_CNN, alias)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def name_version(alias: str, number: int) -> None:
+    """Let an alias name this version."""
+    mlflow.MlflowClient().set_registered_model_alias(REGISTERED_CNN, alias, str(number))
+
+
+def tag_version(number: int, tags: Mapping[str, str]) -> None:
+    """Set tags on a version."""
+    client = mlflow.MlflowClient()
+    for key, value in tags.items():
+        client.set_model_version_tag(REGISTERED_CNN, str(number), key, value)
+
+
+def swap_champion_and_previous() -> tuple[int, int]:
+    """Put the previous champion back in its place, and the champion in its.
+
+    Returns
+    -------
+    champion, previous
+        The version numbers after the swap.
+
+    Raises
+    ------
+    LookupError
+        If there is no previous champion.
+    """
+    champion, previous = version_named(Alias.CHAMPION), version_named(Alias.PREVIOUS)
+    if champion is None or previous is None:
+        raise LookupError(
+            f"{REGISTERED_CNN} has no version aliased {Alias.PREVIOUS!r}: there is no earlier champion to go back to"
+        )
+    name_version(Alias.CHAMPION, int(previous.version))
+    name_version(Alias.PREVIOUS, int(champion.version))
+    return int(previous.version), int(champion.version)
+
+
+def _pins(packages: Sequence[str]) -> list[str]:
+    return [f"{package}=={version(package)}" for package in packages]
+

@@ -1,0 +1,114 @@
+"""The model that the registry holds: a pyfunc around `Classifier`, in MLflow's models-from-code form.
+
+MLflow loads this very file, with the `astrd` package beside it, in an environment that has no TensorFlow.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlflow
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from mlflow.types.schema import Array
+
+from astrd.classifier import DEFAULT_COVERAGE, DEFAULT_DRAWS, Classifier
+from astrd.spectrum import Spectrum, SpectrumError
+from astrd.taxonomy import BUS_CLASSES, MAIN_GROUPS
+
+_NUMBERS = Array(DataType.double)
+
+SIGNATURE = ModelSignature(
+    inputs=Schema(
+        [
+            ColSpec(_NUMBERS, "wavelength"),
+            ColSpec(_NUMBERS, "reflectance"),
+            ColSpec(_NUMBERS, "uncertainty", required=False),
+            ColSpec(DataType.string, "designation", required=False),
+        ]
+    ),
+    outputs=Schema(
+        [
+            ColSpec(DataType.string, "designation"),
+            ColSpec(DataType.string, "main_group"),
+            ColSpec(DataType.double, "main_group_probability"),
+            ColSpec(DataType.string, "bus_class"),
+            ColSpec(DataType.double, "bus_class_probability"),
+            ColSpec(Array(DataType.string), "bus_prediction_set"),
+            ColSpec(DataType.double, "outlier_score"),
+            ColSpec(DataType.boolean, "is_outlier"),
+            ColSpec(DataType.double, "main_group_draw_share", required=False),
+            ColSpec(DataType.double, "bus_class_draw_share", required=False),
+            ColSpec(DataType.string, "note"),
+            *(ColSpec(DataType.double, f"probability_group_{name}") for name in MAIN_GROUPS),
+            *(ColSpec(DataType.double, f"probability_{name}") for name in BUS_CLASSES),
+        ]
+    ),
+    params=ParamSchema(
+        [
+            ParamSpec("coverage", DataType.double, DEFAULT_COVERAGE),
+            ParamSpec("draws", DataType.long, DEFAULT_DRAWS),
+        ]
+    ),
+)
+
+ARTIFACT = "classifier"
+"""Name under which the model's files are logged: the folder that `Classifier.save` wrote."""
+
+
+class ServedModel(PythonModel):  # type: ignore[misc]
+    """Raw spectra in, one row a spectrum; classes, probabilities, sets and scores out, one row each."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        self.classifier = Classifier.load(context.artifacts[ARTIFACT])
+
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """Classify the rows, all or none.
+
+        Raises
+        ------
+        MlflowException
+            If a row cannot be classified, or a param is out of range: over HTTP, a 400 that names row and reason.
+        """
+        params = params or {}
+        try:
+            return self.classifier.classify(
+                spectra_of(model_input),
+                float(params.get("coverage", DEFAULT_COVERAGE)),
+                int(params.get("draws", DEFAULT_DRAWS)),
+            )
+        except ValueError as error:
+            raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from error
+
+
+def spectra_of(rows: pd.DataFrame) -> list[Spectrum]:
+    """The spectra of a request's rows.
+
+    Raises
+    ------
+    SpectrumError
+        If there is no row, or one cannot be classified; the message names the row, counted from 0, and the reason.
+    """
+    if len(rows) == 0:
+        raise SpectrumError("expected at least one spectrum, got an empty list")
+    columns = [
+        rows[name].tolist() if name in rows.columns else [default] * len(rows)
+        for name, default in (("wavelength", None), ("reflectance", None), ("uncertainty", None), ("designation", ""))
+    ]
+    spectra = []
+    for number, (wavelength, reflectance, uncertainty, designation) in enumerate(zip(*columns, strict=True)):
+        try:
+            spectra.append(Spectrum.of(wavelength, reflectance, uncertainty, designation or ""))
+        except SpectrumError as error:
+            named = f" ({designation})" if designation else ""
+            raise SpectrumError(f"row {number}{named}: {error}") from None
+    return spectra
+
+
+mlflow.models.set_model(ServedModel())

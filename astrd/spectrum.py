@@ -1,0 +1,170 @@
+"""One spectrum as an observer has it, and what makes it one that can be classified."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from astrd.smoothing import NORMALISATION_WAVELENGTH, WAVELENGTH
+
+Array = NDArray[np.float64]
+
+FEWEST_POINTS: Final = 10
+NEEDED_RANGE: Final = (0.50, 0.85)
+WIDEST_GAP: Final = 0.1
+_SLACK: Final = 1e-9  # wavelengths are decimal numbers: 0.85 may arrive as 0.8500000000000001
+_SMALLEST_NOISE: Final = 5e-4  # relative to the median reflectance
+
+
+class SpectrumError(ValueError):
+    """A spectrum that cannot be classified; the message says what was expected and what came."""
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """A visible reflectance spectrum.
+
+    `wavelength` (µm, strictly increasing), `reflectance` (relative) and `uncertainty` (1 sigma) have shape (n,).
+    `notes` say what was assumed or changed on the way here. Make one with `Spectrum.of`, which checks.
+    """
+
+    wavelength: Array
+    reflectance: Array
+    uncertainty: Array
+    designation: str = ""
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls, wavelength: ArrayLike, reflectance: ArrayLike, uncertainty: ArrayLike | None = None, designation: str = ""
+    ) -> Spectrum:
+        """Check and order the points of a spectrum.
+
+        Parameters
+        ----------
+        wavelength
+            µm, in any order. Points at the same wavelength are averaged.
+        reflectance
+            Relative to any level.
+        uncertainty
+            1 sigma. Without it (None or empty) the scatter of neighbouring points stands in.
+
+        Raises
+        ------
+        SpectrumError
+            If the lists differ in length or hold anything but finite numbers; if fewer than 10 points, no coverage
+            of 0.50 to 0.85 µm or a gap wider than 0.1 µm in it leave the class open; if the reflectance near
+            0.55 µm is not positive or an uncertainty is not; if the wavelengths are not in µm.
+        """
+        w, r = _numbers(wavelength, "wavelength"), _numbers(reflectance, "reflectance")
+        u = None if uncertainty is None else _numbers(uncertainty, "uncertainty")
+        if u is not None and len(u) == 0:
+            u = None
+        if len(w) != len(r) or (u is not None and len(u) != len(w)):
+            lengths = f"{len(w)} wavelengths, {len(r)} reflectances" + ("" if u is None else f", {len(u)} uncertainties")
+            raise SpectrumError(f"expected lists of one length, got {lengths}")
+        _check_points(w)
+        if u is not None and (u <= 0).any():
+            at = int((u <= 0).argmax())
+            raise SpectrumError(f"expected uncertainties above 0, got {u[at]:g} at {w[at]:g} µm; leave such points out")
+
+        notes: list[str] = []
+        if (np.diff(w) < 0).any():
+            notes.append("points put in order of wavelength")
+        order = np.argsort(w, kind="stable")
+        w, r, u = w[order], r[order], None if u is None else u[order]
+        if (np.diff(w) == 0).any():
+            count = len(w)
+            w, r, u = _averaged(w, r, u)
+            notes.append(f"{count - len(w)} points at repeated wavelengths averaged")
+            _check_points(w)
+        inside = (w > NEEDED_RANGE[0] - 0.05) & (w < NEEDED_RANGE[1] + 0.05)
+        level = float(np.interp(NORMALISATION_WAVELENGTH, w, r))
+        if level <= 0:
+            raise SpectrumError(f"expected a reflectance above 0 at 0.55 µm, where it is normalised; got {level:g}")
+        if u is None:
+            noise = _scatter(r[inside])
+            u = np.full(len(w), noise)
+            notes.append(f"no uncertainty given: 1 sigma of {noise / level:.2g} estimated from the scatter")
+        return cls(w, r / level, u / level, str(designation), tuple(notes))
+
+
+def channels_outside(spectrum: Spectrum, margin: float) -> NDArray[np.bool_]:
+    """The channels that lie more than `margin` (µm) beyond the ends of the spectrum, shape (49,)."""
+    first, last = spectrum.wavelength[0] - margin - _SLACK, spectrum.wavelength[-1] + margin + _SLACK
+    return (first > WAVELENGTH) | (last < WAVELENGTH)
+
+
+def _numbers(values: Any, what: str) -> Array:
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise SpectrumError(f"expected numbers as {what}, got {_shown(values)}") from None
+    if array.ndim != 1:
+        raise SpectrumError(f"expected a list of numbers as {what}, got {_shown(values)}")
+    if not np.isfinite(array).all():
+        at = int((~np.isfinite(array)).argmax())
+        raise SpectrumError(f"expected finite numbers as {what}, got {array[at]} at position {at + 1}; leave it out")
+    return array
+
+
+def _shown(values: Any) -> str:
+    text = repr(values.tolist() if isinstance(values, np.ndarray) else values)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _check_points(wavelength: Array) -> None:
+    if len(wavelength) == 0:
+        raise SpectrumError(f"expected at least {FEWEST_POINTS} points, got an empty list")
+    if np.median(wavelength) > 100:
+        unit = "Å" if np.median(wavelength) > 2000 else "nm"
+        raise SpectrumError(
+            f"expected wavelengths in µm, got {wavelength.min():g} to {wavelength.max():g}: that looks like {unit}"
+        )
+    if wavelength.min() <= 0:
+        raise SpectrumError(f"expected wavelengths above 0, got {wavelength.min():g}; leave such points out")
+    low, high = NEEDED_RANGE
+    span = f"{wavelength.min():g} to {wavelength.max():g} µm"
+    if wavelength.min() > low + _SLACK or wavelength.max() < high - _SLACK:
+        raise SpectrumError(f"expected wavelengths that cover {low:.2f} to {high:.2f} µm, got {span}")
+    used = np.unique(wavelength[(wavelength >= low - WIDEST_GAP) & (wavelength <= high + WIDEST_GAP)])
+    if len(used) < FEWEST_POINTS:
+        raise SpectrumError(f"expected at least {FEWEST_POINTS} points from 0.4 to 0.95 µm, got {len(used)} ({span})")
+    gaps = np.diff(used)
+    relevant = (used[1:] > low) & (used[:-1] < high)
+    widest = int(np.where(relevant, gaps, 0).argmax())
+    if gaps[widest] > WIDEST_GAP + _SLACK:
+        raise SpectrumError(
+            f"expected no gap wider than {WIDEST_GAP} µm between {low:.2f} and {high:.2f} µm, "
+            f"got one from {used[widest]:g} to {used[widest + 1]:g} µm"
+        )
+
+
+def _averaged(w: Array, r: Array, u: Array | None) -> tuple[Array, Array, Array | None]:
+    unique, place = np.unique(w, return_inverse=True)
+    weight = np.ones(len(w)) if u is None else 1 / u**2
+    total = np.bincount(place, weight)
+    mean = np.bincount(place, weight * r) / total
+    return unique, mean, None if u is None else 1 / np.sqrt(total)
+
+
+def _scatter(reflectance: Array) -> float:
+    """1 sigma of independent noise, from the median absolute second difference of neighbours."""
+    second = np.abs(np.diff(reflectance, 2))
+    noise = float(1.4826 * np.median(second) / np.sqrt(6)) if len(second) else 0.0
+    return max(noise, _SMALLEST_NOISE * float(np.median(np.abs(reflectance))))
+
+
+def checked_rows(rows: Sequence[tuple[Any, Any, Any, str]]) -> list[Spectrum | SpectrumError]:
+    """A spectrum, or the reason why there is none, for each (wavelength, reflectance, uncertainty, designation)."""
+    checked: list[Spectrum | SpectrumError] = []
+    for wavelength, reflectance, uncertainty, designation in rows:
+        try:
+            checked.append(Spectrum.of(wavelength, reflectance, uncertainty, designation))
+        except SpectrumError as error:
+            checked.append(error)
+    return checked

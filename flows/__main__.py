@@ -1,0 +1,57 @@
+"""`python -m flows NAME`: run a flow here and now. Options are read from the flows' signatures."""
+
+from __future__ import annotations
+
+import functools
+import os
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+# Prefect and TensorFlow read these when they are imported. What a user has set is left alone.
+os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")  # the progress display says it better, errors end up below
+os.environ.setdefault("DO_NOT_TRACK", "true")
+
+import typer
+from prefect import Flow
+from rich.console import Console
+
+from astrd.smass import ArchiveError
+from astrd.tuning import AllTrialsFailed
+from flows import features, ingest, pipeline, promote, schedule, summary, train, tune
+from tasks.progress import display
+
+console = Console(stderr=False)
+app = typer.Typer(help="The flows of the platform.", no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+
+USER_ERRORS = (ArchiveError, AllTrialsFailed, FileNotFoundError, LookupError, ValueError)
+
+
+def command(flow: Flow[..., Any], tell: Callable[[Console, Any], None]) -> None:
+    """Offer a flow as a command that shows its progress and then what it came to."""
+
+    @functools.wraps(flow.fn)
+    def run(**options: Any) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of third parties, about each other; the tests make them errors
+            try:
+                with display(console):
+                    result = flow(**options)
+            except USER_ERRORS as error:
+                console.print(f"[bold red]{type(error).__name__}:[/] {error}", highlight=False, soft_wrap=True)
+                raise typer.Exit(1) from error
+        tell(console, result)
+
+    app.command(flow.name)(run)
+
+
+command(pipeline.pipeline, summary.of_pipeline)
+command(ingest.ingest, summary.of_dataset)
+command(features.features, summary.of_dataset)
+command(train.train, summary.of_models)
+command(tune.tune, summary.of_models)
+command(promote.promote, summary.of_promotion)
+app.command("schedule")(schedule.schedule)
+
+if __name__ == "__main__":
+    app(prog_name="python -m flows")

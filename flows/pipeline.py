@@ -1,0 +1,64 @@
+"""The main job: from the archive to a champion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from astrd.catalogue import EPOCHS, MODELS, TUNED
+from astrd.dataset import DataSource
+from astrd.tracking import Tag, flow_run, tag_run
+from astrd.tuning import CNN_TRIALS, SVM_TRIALS
+from flows.ingest import SURVEY_SIZE, MirrorOption, SeedOption, SizeOption, SourceOption
+from flows.train import EpochsOption
+from flows.tune import StorageOption, TrialsOption
+from tasks.features import prepare_features
+from tasks.ingest import ingest
+from tasks.promote import Promotion, promote
+from tasks.train import TrainedModel, train_model
+from tasks.tune import tune
+
+
+@dataclass(frozen=True)
+class PipelineResult:
+    """What the main job leaves behind: the run that holds all others, the models, and the promotion."""
+
+    run_id: str
+    data_source: DataSource
+    models: tuple[TrainedModel, ...]
+    promotion: Promotion
+
+
+@flow(name="pipeline", task_runner=ThreadPoolTaskRunner(max_workers=2))
+def pipeline(
+    source: SourceOption = "auto",
+    mirror: MirrorOption = "",
+    size: SizeOption = SURVEY_SIZE,
+    seed: SeedOption = 0,
+    trials: TrialsOption = CNN_TRIALS,
+    svm_trials: TrialsOption = SVM_TRIALS,
+    epochs: EpochsOption = EPOCHS,
+    storage: StorageOption = "",
+) -> PipelineResult:
+    """Ingest, prepare features, train, tune, and promote the best network."""
+    with flow_run("pipeline") as run_id:
+        raw = ingest(run_id, source, mirror, size, seed)
+        tag_run(run_id, {Tag.DATA_SOURCE: raw.data_source})
+        features = prepare_features(run_id, raw)
+
+        searches = {
+            "cnn": tune.submit(run_id, "cnn", features, trials, epochs, storage, seed),
+            "svm": tune.submit(run_id, "svm", features, svm_trials, epochs, storage, seed),
+        }
+        trained = [
+            train_model.submit(run_id, name, features, seed, epochs) for name in MODELS if name not in TUNED
+        ] + [
+            train_model.submit(run_id, name, features, seed, epochs, searches[search].result().params)
+            for name, search in TUNED.items()
+        ]
+        models = tuple(future.result() for future in trained)
+
+        promotion = promote(run_id, run_id, features)
+        return PipelineResult(run_id, raw.data_source, models, promotion)

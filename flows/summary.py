@@ -1,0 +1,66 @@
+"""What a flow says when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from astrd.dataset import DatasetRef
+from astrd.tracking import REGISTERED_CNN, Alias
+from tasks.promote import Promotion
+from tasks.train import TrainedModel
+
+if TYPE_CHECKING:
+    from flows.pipeline import PipelineResult
+
+
+def of_dataset(console: Console, dataset: DatasetRef) -> None:
+    """Where the data are."""
+    console.print(f"{dataset.rows} spectra in {dataset.path} (data source {dataset.data_source})", highlight=False, soft_wrap=True)
+
+
+def of_models(console: Console, models: TrainedModel | Sequence[TrainedModel]) -> None:
+    """A table of models with their scores."""
+    table = Table(title="Cross-validated in five folds (mean ± sd), and on the test part", title_justify="left")
+    table.add_column("model")
+    table.add_column("predicts")
+    for column in ("main group F1", "test", "Bus accuracy", "test", "X F1", "test", "seconds"):
+        table.add_column(column, justify="right")
+    for model in [models] if isinstance(models, TrainedModel) else models:
+        cells = []
+        for score in ("main_weighted_f1", "bus_accuracy", "x_f1"):
+            cells += [_with_spread(model, f"cv_{score}"), _number(model, f"test_{score}")]
+        table.add_row(model.name, model.target.replace("_", " "), *cells, f"{model.seconds:.0f}")
+    console.print(table)
+
+
+def of_promotion(console: Console, promotion: Promotion) -> None:
+    """Which version is champion, and why."""
+    champion = f"version {promotion.champion}" if promotion.champion else "none yet"
+    console.print(f"[bold]Champion of {REGISTERED_CNN}:[/] {champion} ({promotion.reason})", highlight=False, soft_wrap=True)
+
+
+def of_pipeline(console: Console, result: PipelineResult) -> None:
+    """All of it, and what to do next."""
+    of_models(console, result.models)
+    of_promotion(console, result.promotion)
+    if result.data_source == "simulated":
+        console.print("[bold yellow]SIMULATED DATA: these are no results about real asteroids.[/]")
+    console.print(
+        "\nNext:\n"
+        "  make ui                       compare the runs in MLflow\n"
+        f"  make serve                    serve models:/{REGISTERED_CNN}@{Alias.CHAMPION} over HTTP\n"
+        "  .venv/bin/astrd classify FILE classify a spectrum",
+        highlight=False,
+    )
+
+
+def _number(model: TrainedModel, score: str) -> str:
+    return f"{model.scores[score]:.3f}" if score in model.scores else ""
+
+
+def _with_spread(model: TrainedModel, score: str) -> str:
+    return f"{model.scores[score]:.3f} ± {model.scores[score + '_sd']:.3f}" if score in model.scores else ""

@@ -1,0 +1,32 @@
+"""Train: models of the catalogue on the features that are there."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from prefect import flow
+from typer import Option
+
+from astrd.catalogue import EPOCHS, MODELS, TUNED
+from astrd.dataset import FEATURES_PATH, DatasetRef
+from astrd.tracking import flow_run
+from flows.ingest import SeedOption
+from tasks.train import TrainedModel, train_model
+
+EpochsOption = Annotated[int, Option(help="Most epochs of a network.", min=1)]
+
+
+@flow(name="train")
+def train(
+    models: Annotated[str, Option(help="Names with commas between them, or all that need no search.")] = "all",
+    epochs: EpochsOption = EPOCHS,
+    seed: SeedOption = 0,
+) -> list[TrainedModel]:
+    """Train models on data/processed and compare them."""
+    untuned = [name for name in MODELS if name not in TUNED]
+    names = untuned if models == "all" else [name.strip() for name in models.split(",")]
+    if wrong := [name for name in names if name not in untuned]:
+        raise ValueError(f"expected all, or models of {', '.join(untuned)}; got {', '.join(wrong)}")
+    features = DatasetRef.of(FEATURES_PATH)
+    with flow_run("train") as run_id:
+        return [train_model(run_id, name, features, seed, epochs) for name in names]

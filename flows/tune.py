@@ -1,0 +1,37 @@
+"""Tune: search for a model's hyperparameters, then train it with the best ones."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from prefect import flow
+from typer import Option
+
+from astrd.catalogue import EPOCHS, TUNED
+from astrd.dataset import FEATURES_PATH, DatasetRef
+from astrd.tracking import flow_run
+from astrd.tuning import CNN_TRIALS
+from flows.ingest import SeedOption
+from flows.train import EpochsOption
+from tasks.train import TrainedModel, train_model
+from tasks.tune import Search
+from tasks.tune import tune as search
+
+TrialsOption = Annotated[int, Option(help="Trials of the search over networks.", min=1)]
+StorageOption = Annotated[str, Option(help="Any Optuna URL; empty: a SQLite file beside the tracking store.")]
+
+
+@flow(name="tune")
+def tune(
+    model: Annotated[Search, Option(help="cnn: the Bus network, by Keras Tuner. svm: main groups, by Optuna.")] = "cnn",
+    trials: TrialsOption = CNN_TRIALS,
+    epochs: EpochsOption = EPOCHS,
+    storage: StorageOption = "",
+    seed: SeedOption = 0,
+) -> TrainedModel:
+    """Search on data/processed, then train the model with the best hyperparameters."""
+    features = DatasetRef.of(FEATURES_PATH)
+    name = next(name for name, kind in TUNED.items() if kind == model)
+    with flow_run("tune") as run_id:
+        found = search(run_id, model, features, trials, epochs, storage, seed)
+        return train_model(run_id, name, features, seed, epochs, found.params)

@@ -1,0 +1,124 @@
+"""Train: one model, judged by the same folds as every other and by one look at the test part."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from astrd import catalogue, dataset, metrics, plots, registry, tracking
+from astrd.catalogue import CANDIDATES, Settings
+from astrd.classical import FittedClassical
+from astrd.dataset import FOLDS, DatasetRef, LabelledSpectra
+from astrd.evaluation import CrossValidation, Fitted, Model, cross_validate
+from astrd.smoothing import WAVELENGTH
+from astrd.taxonomy import Target
+from astrd.tracking import StepRun, Tag
+from astrd.training import FittedNetwork
+from tasks.progress import Step, step
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """What a training step hands on: which run holds the model, and its scores by name."""
+
+    name: str
+    target: Target
+    run_id: str
+    scores: Mapping[str, float]
+    seconds: float
+
+
+@task(name="train", task_run_name="train {name}", cache_policy=NO_CACHE)
+def train_model(
+    parent_run_id: str, name: str, features: DatasetRef, seed: int, epochs: int, params: Mapping[str, Any] | None = None
+) -> TrainedModel:
+    """Cross-validate a model of the catalogue, fit it to the whole training part, test it and log all of it.
+
+    Parameters
+    ----------
+    params
+        Hyperparameters that a search found, for the models that need them.
+    """
+    started = time.perf_counter()
+    train, test = dataset.labelled(features.read())
+    with step(name, FOLDS + 1) as shown, tracking.step_run(parent_run_id, "train", name) as run:
+        model = catalogue.model(name, Settings(seed, epochs, params))
+        run.set_tags({Tag.TARGET: model.target, Tag.MODEL: name, Tag.CANDIDATE: str(name in CANDIDATES).lower()})
+        run.log_params(model.params)
+        run.log_dataset(features, "training", "features")
+        validation = cross_validate(model, train, on_fold=lambda done: shown.show(done))
+        fitted = model.fit(train)
+        scores = {**validation.summary(), **_look_at_test(run, model, fitted, test)}
+        run.log_metrics(scores)
+        _log_learning(run, name, fitted)
+        _log_out_of_fold(run, model, train, validation)
+        if name in CANDIDATES:
+            assert isinstance(fitted, FittedNetwork)
+            _, calibration = registry.log_candidate(fitted, train, validation.probabilities, _request(test))
+            run.log_metrics(calibration)
+        else:
+            registry.log_model(fitted, model.target, test)
+        _summarise(shown, model.target, scores)
+        return TrainedModel(name, model.target, run.run_id, scores, time.perf_counter() - started)
+
+
+def _look_at_test(run: StepRun, model: Model, fitted: Fitted, test: LabelledSpectra) -> dict[str, float]:
+    probabilities = fitted.probabilities(test.reflectance)
+    run.log_table(metrics.per_class(model.target, test, probabilities), "test_per_class.csv")
+    for level, answer in metrics.levels(model.target, probabilities).items():
+        title = f"{model.name}: {plots.TARGET_TITLE[level]}, test part"
+        run.log_figure(plots.confusion_matrix(metrics.confusion(level, test, answer), title), f"confusion_{level}.png")
+        if level == model.target:
+            page = plots.confusion_page(level, test.designation, test.codes(level), answer.argmax(axis=1), title)
+            run.log_text(page, f"confusion_{level}.html")
+    return {f"test_{score}": value for score, value in metrics.scores(model.target, test, probabilities).items()}
+
+
+def _log_learning(run: StepRun, name: str, fitted: Fitted) -> None:
+    if fitted.curves is not None:
+        for member, curves in fitted.curves.groupby("member"):
+            renamed = curves.drop(columns="member").add_prefix("" if member == 1 else f"member_{member}_")
+            run.log_curves(renamed.reset_index(drop=True))
+        run.log_figure(plots.learning_curves(fitted.curves, f"{name}: learning curves"), "learning_curves.png")
+    if isinstance(fitted, FittedClassical) and (grid := fitted.grid()) is not None:
+        run.log_table(grid, "grid.csv")
+        run.log_figure(plots.grid_scores(grid, f"{name}: grid search"), "grid.png")
+        run.log_params({f"best_{key.removeprefix('svc__')}": v for key, v in fitted.estimator.best_params_.items()})
+
+
+def _log_out_of_fold(run: StepRun, model: Model, train: LabelledSpectra, validation: CrossValidation) -> None:
+    labels = metrics.LABELS[model.target]
+    table = pd.DataFrame(validation.probabilities, columns=[f"probability_{label}" for label in labels])
+    table.insert(0, "designation", list(train.designation))
+    table.insert(1, "fold", train.fold)
+    table.insert(2, "catalogued", [labels[code] for code in train.codes(model.target)])
+    table.insert(3, "predicted", [labels[code] for code in validation.probabilities.argmax(axis=1)])
+    run.log_table(table.round(6), "out_of_fold.csv")
+
+
+def _request(spectra: LabelledSpectra, rows: int = 2) -> pd.DataFrame:
+    """Rows as a client of the served model would send them."""
+    return pd.DataFrame(
+        {
+            "wavelength": [WAVELENGTH.tolist()] * rows,
+            "reflectance": spectra.reflectance[:rows].tolist(),
+            "designation": list(spectra.designation[:rows]),
+        }
+    )
+
+
+def _summarise(shown: Step, target: Target, scores: Mapping[str, float]) -> None:
+    if target == "x_vs_rest":
+        note = f"X F1 {scores['cv_x_f1']:.3f} ± {scores['cv_x_f1_sd']:.3f}"
+    else:
+        note = f"main group F1 {scores['cv_main_weighted_f1']:.3f} ± {scores['cv_main_weighted_f1_sd']:.3f}"
+    if target == "bus_class":
+        note += f", Bus accuracy {scores['cv_bus_accuracy']:.3f}"
+    shown.show(FOLDS + 1, note)
+

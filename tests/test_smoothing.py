@@ -1,0 +1,79 @@
+"""Bus's smoothing in bulk equals the textbook's, one spectrum at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.interpolate import make_smoothing_spline
+
+from astrd.smoothing import NORMALISATION_CHANNEL, WAVELENGTH, Array, bus_smoothing
+
+Spectra = tuple[list[Array], list[Array], list[Array]]
+
+
+def random_spectra(lengths: list[int], seed: int = 0) -> Spectra:
+    random = np.random.default_rng(seed)
+    wavelength = [np.sort(random.choice(np.arange(0.42, 0.94, 0.001), n, replace=False)) for n in lengths]
+    reflectance = [
+        1 + 0.3 * np.sin(8 * w + n) + random.normal(0, 0.02, n) for w, n in zip(wavelength, lengths, strict=True)
+    ]
+    uncertainty = [random.uniform(0.003, 0.05, n) for n in lengths]
+    return wavelength, reflectance, uncertainty
+
+
+def test_the_channels_run_from_044_to_092() -> None:
+    assert len(WAVELENGTH) == 49
+    assert (WAVELENGTH[0], WAVELENGTH[-1], WAVELENGTH[NORMALISATION_CHANNEL]) == (0.44, 0.92, 0.55)
+
+
+def test_spectra_of_any_length_in_one_batch_equal_scipys_spline() -> None:
+    lengths = np.random.default_rng(1).integers(5, 200, 300).tolist()  # more than are solved together
+    spectra = random_spectra([5, 6, *lengths])
+    smoothed = bus_smoothing(*spectra)
+    for row, (w, r, u) in zip(smoothed, zip(*spectra, strict=True), strict=True):
+        inside = (w[0] <= WAVELENGTH) & (w[-1] >= WAVELENGTH)
+        spline = make_smoothing_spline(w, r, w=1 / u**2, lam=0.25)
+        np.testing.assert_allclose(row[inside], (spline(WAVELENGTH) / spline(0.55))[inside], rtol=1e-6, atol=1e-6)
+
+
+def test_a_straight_line_is_kept_and_normalised_at_055() -> None:
+    w = np.linspace(0.4, 1.0, 30)
+    smoothed = bus_smoothing([w], [3.0 * (1 + w)], [np.full(30, 0.1)])[0]
+    np.testing.assert_allclose(smoothed, (1 + WAVELENGTH) / 1.55, rtol=1e-9)
+
+
+def test_a_spectrum_does_not_depend_on_its_neighbours() -> None:
+    spectra = random_spectra([20, 190, 50])
+    together = bus_smoothing(*spectra)
+    alone = [bus_smoothing([w], [r], [u])[0] for w, r, u in zip(*spectra, strict=True)]
+    np.testing.assert_allclose(together, alone, rtol=1e-12)
+
+
+def test_no_spectra_give_no_rows() -> None:
+    assert bus_smoothing([], [], []).shape == (0, 49)
+
+
+@pytest.mark.parametrize("bad", [0, 2, 300])
+@pytest.mark.parametrize(
+    ("column", "change", "message"),
+    [
+        (0, lambda w: w[::-1], "increase strictly"),
+        (0, lambda w: np.append(w[:-1], w[-2]), "increase strictly"),
+        (1, lambda r: r[:-1], "lists of one length"),
+        (1, lambda r: -r, "above 0 at 0.55"),
+        (1, lambda r: r * np.nan, "above 0 at 0.55"),
+        (2, lambda u: u * 0, "uncertainties above 0"),
+    ],
+)
+def test_a_bad_spectrum_is_named_by_its_place(bad: int, column: int, change, message: str) -> None:
+    spectra = random_spectra([30] * (bad + 3))
+    spectra[column][bad] = change(spectra[column][bad])
+    with pytest.raises(ValueError, match=f"^spectrum {bad}: .*{message}"):
+        bus_smoothing(*spectra)
+
+
+def test_three_points_are_too_few_and_four_are_enough() -> None:
+    w = np.array([0.45, 0.55, 0.65, 0.85])
+    assert np.isfinite(bus_smoothing([w], [w], [w])).all()
+    with pytest.raises(ValueError, match="spectrum 0: expected at least 4 points to smooth, got 3"):
+        bus_smoothing([w[:3]], [w[:3]], [w[:3]])
