@@ -16,6 +16,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX CONDA_PREFIX
 export DO_NOT_TRACK ?= true
 export MLFLOW_DISABLE_TELEMETRY ?= true
+export MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR ?= false
+export MLFLOW_SERVER_ENABLE_JOB_EXECUTION ?= false
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint ui serve schedule bench clean
@@ -63,7 +65,7 @@ ui: $(READY)  ## show the runs and the registry in the browser, on UI_PORT (5000
 	python -c "$$FIND_RUNS" "$$store" $(UI_PORT) || exit 1; \
 	case "$$store" in http*) exit 0 ;; esac; \
 	echo "Stop with Ctrl-C."; \
-	exec mlflow server --backend-store-uri "$$store" --host 127.0.0.1 --port $(UI_PORT) --workers 1
+	PYTHONWARNINGS=ignore exec mlflow server --backend-store-uri "$$store" --host 127.0.0.1 --port $(UI_PORT) --workers 1
 
 define FIND_MODEL
 import sys
@@ -84,7 +86,7 @@ serve: $(READY)  ## answer over HTTP with the champion, on PORT (5001)
 	MLFLOW_TRACKING_URI="$$store" exec mlflow models serve -m models:/asteroid-taxonomy-cnn@$(ALIAS) \
 		--env-manager local -h 127.0.0.1 -p $(PORT) -w 1
 
-schedule: $(READY)  ## retrain every night: stays in the foreground and needs `prefect server start`
+schedule: $(READY)  ## retrain every night and search every week, by the clock, until stopped
 	python -m flows schedule $(ARGS)
 
 bench: $(READY)  ## measure the speed of the parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -38,8 +39,10 @@ MODEL: Final = "model"
 CLASSIFIER: Final = "classifier"
 """Names of logged models: the bare model on 49 channels, and what is served."""
 
-# It warns of cloudpickle at every model. Ours hold our own transformers, and are loaded by those who made them.
-logging.getLogger("mlflow.sklearn").setLevel(logging.ERROR)
+# What MLflow says at every model: that cloudpickle trusts its files (ours hold our own transformers, and are loaded
+# by those who made them), that it validates the example, where in its store a registered model lies.
+for _module in ("mlflow.sklearn", "mlflow.pyfunc", "mlflow.tracking._model_registry.fluent"):
+    logging.getLogger(_module).setLevel(logging.ERROR)
 
 _PACKAGE: Final = Path(__file__).parent
 _SERVED_REQUIREMENTS: Final = ("mlflow", "numpy", "onnxruntime", "pandas", "pyarrow", "scipy")
@@ -66,8 +69,11 @@ def log_model(fitted: Fitted, target: Target, example: LabelledSpectra) -> None:
 
 def log_network(network: Any, target: Target, example: LabelledSpectra) -> None:
     """Log a Keras network of 49 channels to the active run."""
+    import keras
+
     channels = TensorSpec(np.dtype(np.float32), (-1, len(WAVELENGTH)))
     logits = TensorSpec(np.dtype(np.float32), (-1, len(LABELS[target])))
+    keras.config.disable_interactive_logging()  # MLflow asks the network for its example's answer
     mlflow.tensorflow.log_model(
         network,
         name=MODEL,
@@ -131,7 +137,8 @@ def load_classifier(model_uri: str) -> Classifier:
 def register(run_id: str, tags: Mapping[str, str], description: str) -> int:
     """Register the classifier of a run; returns the new version's number."""
     client = mlflow.MlflowClient()
-    registered = mlflow.register_model(f"runs:/{run_id}/{CLASSIFIER}", REGISTERED_CNN, tags=dict(tags))
+    with contextlib.redirect_stdout(None):  # it prints, besides, what the caller will say
+        registered = mlflow.register_model(f"runs:/{run_id}/{CLASSIFIER}", REGISTERED_CNN, tags=dict(tags))
     client.update_model_version(REGISTERED_CNN, registered.version, description)
     return int(registered.version)
 

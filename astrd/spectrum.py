@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +16,7 @@ Array = NDArray[np.float64]
 FEWEST_POINTS: Final = 10
 NEEDED_RANGE: Final = (0.50, 0.85)
 WIDEST_GAP: Final = 0.1
+COMMENTS: Final = ("#", "!", ";")
 _SLACK: Final = 1e-9  # wavelengths are decimal numbers: 0.85 may arrive as 0.8500000000000001
 _SMALLEST_NOISE: Final = 5e-4  # relative to the median reflectance
 
@@ -93,6 +94,47 @@ class Spectrum:
         return cls(w, r / level, u / level, str(designation), tuple(notes))
 
 
+    @classmethod
+    def read(cls, path: str | Path) -> Spectrum:
+        """Read two or three columns of numbers: wavelength (µm), reflectance and, where there, 1 sigma.
+
+        Columns are separated by blanks, tabs, commas or semicolons; lines that begin with `#`, `;` or `!` are
+        comments. Rows at wavelength 0, by which SMASS marks rejected points, are dropped. The designation is the
+        file's name.
+
+        Raises
+        ------
+        SpectrumError
+            If a line holds anything else, or the points make no spectrum; the message names file and line.
+        """
+        path = Path(path)
+        rows: list[list[float]] = []
+        for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
+            fields = line.replace(",", " ").replace(";", " ").split() if line.strip()[:1] not in COMMENTS else []
+            if not fields:
+                continue
+            try:
+                row = [float(field) for field in fields]
+            except ValueError:
+                raise SpectrumError(f"{path}, line {number}: expected numbers, got {_shown(line.strip())}") from None
+            if len(row) not in (2, 3) or (rows and len(row) != len(rows[0])):
+                expected = f"{len(rows[0])} columns as above" if rows else "2 or 3 columns"
+                raise SpectrumError(f"{path}, line {number}: expected {expected}, got {len(row)}")
+            rows.append(row)
+        if not rows:
+            raise SpectrumError(f"{path}: expected columns of numbers, got none")
+        used = [row for row in rows if row[0] != 0]
+        columns = np.array(used).reshape(len(used), -1).T if used else np.empty((2, 0))
+        try:
+            spectrum = cls.of(columns[0], columns[1], columns[2] if len(columns) > 2 else None, path.name)
+        except SpectrumError as error:
+            raise SpectrumError(f"{path}: {error}") from None
+        if dropped := len(rows) - len(used):
+            note = f"{dropped} rejected points (wavelength 0) dropped"
+            spectrum = replace(spectrum, notes=(note, *spectrum.notes))
+        return spectrum
+
+
 def channels_outside(spectrum: Spectrum, margin: float) -> NDArray[np.bool_]:
     """The channels that lie more than `margin` (µm) beyond the ends of the spectrum, shape (49,)."""
     first, last = spectrum.wavelength[0] - margin - _SLACK, spectrum.wavelength[-1] + margin + _SLACK
@@ -157,14 +199,3 @@ def _scatter(reflectance: Array) -> float:
     second = np.abs(np.diff(reflectance, 2))
     noise = float(1.4826 * np.median(second) / np.sqrt(6)) if len(second) else 0.0
     return max(noise, _SMALLEST_NOISE * float(np.median(np.abs(reflectance))))
-
-
-def checked_rows(rows: Sequence[tuple[Any, Any, Any, str]]) -> list[Spectrum | SpectrumError]:
-    """A spectrum, or the reason why there is none, for each (wavelength, reflectance, uncertainty, designation)."""
-    checked: list[Spectrum | SpectrumError] = []
-    for wavelength, reflectance, uncertainty, designation in rows:
-        try:
-            checked.append(Spectrum.of(wavelength, reflectance, uncertainty, designation))
-        except SpectrumError as error:
-            checked.append(error)
-    return checked

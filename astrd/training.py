@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -56,11 +59,37 @@ def tensorflow() -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    import tensorflow as tf
+    with _without_start_up_messages():
+        import tensorflow as tf
 
     with contextlib.suppress(RuntimeError):  # raised where the process has used TensorFlow: it keeps its threads
         tf.config.threading.set_intra_op_parallelism_threads(1)
     return tf
+
+
+_one_at_a_time = threading.Lock()  # two graphs in one process get in each other's way: together slower than in turn
+
+_START_UP = ("WARNING: All log messages before absl", "I0000 ", "E0000 ", "W0000 ")
+
+
+@contextlib.contextmanager
+def _without_start_up_messages() -> Iterator[None]:
+    """TensorFlow writes of its hardware to the process's standard error before any setting of its log can apply."""
+    if "tensorflow" in sys.modules:
+        yield
+        return
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as kept:
+        stderr = os.dup(2)
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            kept.seek(0)
+            others = [line for line in kept if not line.decode(errors="replace").startswith(_START_UP)]
+            os.write(2, b"".join(others))
 
 
 @dataclass(frozen=True)
@@ -109,9 +138,10 @@ class NetworkModel:
         mean, deviation = _standardisation(spectra.reflectance[learned])
         x = ((spectra.reflectance - mean) / deviation).astype(np.float32)
         codes = spectra.codes(self.target)
-        weights, curves = self._training.fit(
-            x[learned], codes[learned], x[held_out], codes[held_out], seed, self.on_epoch
-        )
+        with _one_at_a_time:
+            weights, curves = self._training.fit(
+                x[learned], codes[learned], x[held_out], codes[held_out], seed, self.on_epoch
+            )
         return FittedMember(weights, mean, deviation, curves)
 
     def _joined(self, spectra: LabelledSpectra, members: list[FittedMember]) -> FittedNetwork:

@@ -1,7 +1,116 @@
-"""Schedule: run the flows by the clock, on a Prefect server that this command starts."""
+"""Schedule: run the deployments of prefect.yaml by the clock, on a Prefect server that this command starts.
+
+Prefect's embedded server cannot schedule, so a real one is started, unless `PREFECT_API_URL` names one already.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.error import URLError
 
-def schedule() -> None:
-    """placeholder"""
+import yaml
+from prefect import Flow, serve
+from prefect.schedules import Cron, Interval
+from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+from rich.console import Console
+from typer import Option
+
+from astrd.tracking import connect
+
+DEPLOYMENTS = Path("prefect.yaml")
+SERVER_PATIENCE = 180.0  # seconds; a new database on a slow disk takes half a minute
+
+console = Console()
+
+
+def schedule(
+    nightly_cron: Annotated[str, Option(help="When to retrain; empty: as prefect.yaml says.")] = "",
+    weekly_cron: Annotated[str, Option(help="When to search anew; empty: as prefect.yaml says.")] = "",
+    timezone: Annotated[str, Option(help="Time zone of both, such as Europe/Berlin; empty: as there.")] = "",
+    every: Annotated[float, Option(help="Retrain every so many seconds instead of nightly, to try it.", min=0)] = 0.0,
+    source: Annotated[str, Option(help="Data source of the retraining; empty: as the flow says.")] = "",
+    trials: Annotated[int, Option(help="Trials of each search; 0: as the flows say.", min=0)] = 0,
+    port: Annotated[int, Option(help="Of the Prefect server that is started.")] = 4200,
+) -> None:
+    """Retrain nightly and search weekly, one run at a time, until stopped."""
+    connect()  # so that runs of the schedule, wherever they start, find this store
+    crons = {"nightly-retraining": nightly_cron, "weekly-tuning": weekly_cron}
+    parameters = {"source": source, "trials": trials, "svm_trials": trials}
+    with prefect_server(port) as url, temporary_settings({PREFECT_API_URL: url}):
+        deployments = []
+        for entry in yaml.safe_load(DEPLOYMENTS.read_text())["deployments"]:
+            flow = _flow(entry["entrypoint"])
+            planned = entry["schedules"][0]
+            cron, zone = crons.get(entry["name"]) or planned["cron"], timezone or planned["timezone"]
+            fast = every and entry["name"] == "nightly-retraining"
+            known = flow.parameters.properties
+            deployments.append(
+                flow.to_deployment(
+                    name=entry["name"],
+                    description=entry["description"],
+                    schedules=[Interval(every) if fast else Cron(cron, timezone=zone)],
+                    parameters={key: value for key, value in parameters.items() if value and key in known},
+                )
+            )
+            when = f"every {every:g} s" if fast else f"at cron '{cron}' ({zone})"
+            console.print(f"{entry['name']}: {flow.name} {when}", highlight=False, soft_wrap=True)
+        console.print(f"Prefect's pages: {url.removesuffix('/api')}. Stop with Ctrl-C.", highlight=False)
+        serve(*deployments, limit=1, print_starting_message=False)
+
+
+def _flow(entrypoint: str) -> Flow[..., Any]:
+    path, _, name = entrypoint.partition(":")
+    flow = getattr(importlib.import_module(path.removesuffix(".py").replace("/", ".")), name)
+    assert isinstance(flow, Flow)
+    return flow
+
+
+@contextlib.contextmanager
+def prefect_server(port: int) -> Iterator[str]:
+    """The address of a Prefect server's API: the one that the settings name, else one started for the block.
+
+    Raises
+    ------
+    RuntimeError
+        If the server does not answer in three minutes, or stops.
+    """
+    if given := get_current_settings().api.url:
+        yield str(given)
+        return
+    url = f"http://127.0.0.1:{port}/api"
+    console.print("Starting a Prefect server ...", highlight=False)
+    environment = {**os.environ, "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_API_URL": url}
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    try:
+        _wait_for(url, server)
+        yield url
+    finally:
+        server.terminate()
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + SERVER_PATIENCE
+    while time.monotonic() < end:
+        if server.poll() is not None:
+            raise RuntimeError(f"the Prefect server stopped with exit code {server.returncode}: is its port in use?")
+        with contextlib.suppress(URLError, ConnectionError, TimeoutError):
+            with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        time.sleep(0.5)
+    raise RuntimeError(f"no Prefect server answered at {url} within {SERVER_PATIENCE:g} s")

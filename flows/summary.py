@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -24,16 +25,15 @@ def of_dataset(console: Console, dataset: DatasetRef) -> None:
 
 def of_models(console: Console, models: TrainedModel | Sequence[TrainedModel]) -> None:
     """A table of models with their scores."""
-    table = Table(title="Cross-validated in five folds (mean ± sd), and on the test part", title_justify="left")
-    table.add_column("model")
-    table.add_column("predicts")
-    for column in ("main group F1", "test", "Bus accuracy", "test", "X F1", "test", "seconds"):
-        table.add_column(column, justify="right")
+    table = Table(
+        title="Cross-validated in five folds (mean ± sd) | on the test part", title_justify="left", box=box.SIMPLE_HEAD
+    )
+    table.add_column("model", no_wrap=True)
+    for column in ("main group F1", "Bus accuracy", "X F1", "seconds"):
+        table.add_column(column, justify="right", no_wrap=True)
     for model in [models] if isinstance(models, TrainedModel) else models:
-        cells = []
-        for score in ("main_weighted_f1", "bus_accuracy", "x_f1"):
-            cells += [_with_spread(model, f"cv_{score}"), _number(model, f"test_{score}")]
-        table.add_row(model.name, model.target.replace("_", " "), *cells, f"{model.seconds:.0f}")
+        cells = [_cell(model, score) for score in ("main_weighted_f1", "bus_accuracy", "x_f1")]
+        table.add_row(model.name, *cells, f"{model.seconds:.0f}")
     console.print(table)
 
 
@@ -58,9 +58,8 @@ def of_pipeline(console: Console, result: PipelineResult) -> None:
     )
 
 
-def _number(model: TrainedModel, score: str) -> str:
-    return f"{model.scores[score]:.3f}" if score in model.scores else ""
-
-
-def _with_spread(model: TrainedModel, score: str) -> str:
-    return f"{model.scores[score]:.3f} ± {model.scores[score + '_sd']:.3f}" if score in model.scores else ""
+def _cell(model: TrainedModel, score: str) -> str:
+    if f"cv_{score}" not in model.scores:
+        return ""
+    cross_validated, spread, tested = (model.scores[key.format(score)] for key in ("cv_{}", "cv_{}_sd", "test_{}"))
+    return f"{cross_validated:.3f} ± {spread:.3f} | {tested:.3f}"

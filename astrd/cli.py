@@ -1,0 +1,66 @@
+"""The `astrd` command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(help="Classify asteroid spectra in the Bus taxonomy.", no_args_is_help=True, add_completion=False)
+console = Console()
+
+
+@app.callback()
+def main() -> None:
+    """Classify asteroid spectra in the Bus taxonomy."""
+
+
+@app.command()
+def classify(
+    files: Annotated[list[Path], typer.Argument(help="Spectra: wavelength (µm), reflectance and perhaps 1 sigma.")],
+    model: Annotated[str, typer.Option(help="URI of the model; empty: the champion of the registry.")] = "",
+    coverage: Annotated[float, typer.Option(help="Share of prediction sets that hold the right class.")] = 0.9,
+    draws: Annotated[int, typer.Option(help="Repeat under the spectrum's own noise so many times.", min=0)] = 0,
+) -> None:
+    """Print main group, Bus class, their probabilities and the prediction set of each spectrum."""
+    from astrd import registry, tracking
+    from astrd.spectrum import Spectrum, SpectrumError
+
+    spectra, broken = [], 0
+    for path in files:
+        try:
+            spectra.append(Spectrum.read(path))
+        except (SpectrumError, OSError) as error:
+            broken += 1
+            console.print(f"[red]{error}[/]", highlight=False, soft_wrap=True)
+    if spectra:
+        tracking.connect()
+        version = registry.version_named(tracking.Alias.CHAMPION)
+        if not model and version is None:
+            console.print("[red]There is no champion yet: make one with `make run`, or name a model with --model.[/]")
+            raise typer.Exit(1)
+        uri = model or f"models:/{tracking.REGISTERED_CNN}@{tracking.Alias.CHAMPION}"
+        try:
+            answers = registry.load_classifier(uri).classify(spectra, coverage, draws)
+        except ValueError as error:
+            console.print(f"[red]{error}[/]", highlight=False)
+            raise typer.Exit(1) from error
+        table = Table(box=box.SIMPLE_HEAD)
+        for name in ("spectrum", "group", "p", "class", "p", f"{coverage:.0%} set", "outlier", "note"):
+            table.add_column(name, overflow="fold")
+        for row in answers.itertuples(index=False):
+            table.add_row(
+                row.designation, row.main_group, f"{row.main_group_probability:.3f}", row.bus_class,
+                f"{row.bus_class_probability:.3f}", " ".join(row.bus_prediction_set),
+                f"{'yes' if row.is_outlier else 'no'} ({row.outlier_score:.2f})", row.note,
+            )  # fmt: skip
+        console.print(table)
+        if version is not None and not model:
+            source = version.tags.get(tracking.Tag.DATA_SOURCE, "unknown")
+            console.print(f"Model: {uri}, version {version.version}, trained on {source}", highlight=False)
+    if broken:
+        raise typer.Exit(1)
