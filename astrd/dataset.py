@@ -88,7 +88,7 @@ class DatasetRef:
         source = (metadata.metadata or {}).get(b"astrd.data_source", b"").decode()
         if source not in ("smass2", "simulated"):
             raise ValueError(f"{path} does not say its data source: make it again with `python -m flows ingest`")
-        return cls(str(path), _sha256(path), metadata.num_rows, source)  # type: ignore[arg-type]
+        return cls(str(path), _sha256(path), metadata.num_rows, source)
 
     def read(self) -> pd.DataFrame:
         """The table, after its SHA-256 was checked.
@@ -112,7 +112,7 @@ def write(table: pd.DataFrame, path: str | Path, schema: pa.Schema, data_source:
     partial = path.with_suffix(f".{os.getpid()}.part")
     try:
         pq.write_table(arrow, partial)
-        os.replace(partial, path)
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
     return DatasetRef(str(path), _sha256(path), len(table), data_source)

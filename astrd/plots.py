@@ -188,4 +188,3 @@ def _wrapped(names: Sequence[str], width: int = 10, most: int = 60) -> str:
     shown = list(names[:most])
     lines = [", ".join(shown[i : i + width]) for i in range(0, len(shown), width)]
     return "<br>".join(lines) + (f"<br>and {len(names) - most} more" if len(names) > most else "")
-

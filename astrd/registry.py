@@ -131,7 +131,7 @@ def classifier_of(run_id: str) -> Classifier:
 def load_classifier(model_uri: str) -> Classifier:
     """The classifier of a logged or registered model, such as `models:/asteroid-taxonomy-cnn@champion`."""
     model = mlflow.pyfunc.load_model(model_uri, suppress_warnings=True)
-    return model.unwrap_python_model().classifier  # type: ignore[no-any-return]
+    return model.unwrap_python_model().classifier
 
 
 def register(run_id: str, tags: Mapping[str, str], description: str) -> int:
@@ -190,4 +190,3 @@ def swap_champion_and_previous() -> tuple[int, int]:
 
 def _pins(packages: Sequence[str]) -> list[str]:
     return [f"{package}=={version(package)}" for package in packages]
-

@@ -30,9 +30,7 @@ SMOOTHING_PENALTY: Final = 0.25
 _CHUNK: Final = 256  # spectra solved together: their working set stays in the processor's cache
 
 
-def bus_smoothing(
-    wavelength: Sequence[Array], reflectance: Sequence[Array], uncertainty: Sequence[Array]
-) -> Array:
+def bus_smoothing(wavelength: Sequence[Array], reflectance: Sequence[Array], uncertainty: Sequence[Array]) -> Array:
     """Smooth spectra as Bus did and sample them on the 49 channels, normalised at 0.55 µm.
 
     Parameters

@@ -66,7 +66,9 @@ class Spectrum:
         if u is not None and len(u) == 0:
             u = None
         if len(w) != len(r) or (u is not None and len(u) != len(w)):
-            lengths = f"{len(w)} wavelengths, {len(r)} reflectances" + ("" if u is None else f", {len(u)} uncertainties")
+            lengths = f"{len(w)} wavelengths, {len(r)} reflectances" + (
+                "" if u is None else f", {len(u)} uncertainties"
+            )
             raise SpectrumError(f"expected lists of one length, got {lengths}")
         _check_points(w)
         if u is not None and (u <= 0).any():
@@ -92,7 +94,6 @@ class Spectrum:
             u = np.full(len(w), noise)
             notes.append(f"no uncertainty given: 1 sigma of {noise / level:.2g} estimated from the scatter")
         return cls(w, r / level, u / level, str(designation), tuple(notes))
-
 
     @classmethod
     def read(cls, path: str | Path) -> Spectrum:

@@ -24,9 +24,7 @@ CLASSES_BY_GROUP: Final[dict[str, tuple[str, ...]]] = {
 BUS_CLASSES: Final = tuple(sorted(sum(CLASSES_BY_GROUP.values(), ())))
 """The 26 classes in alphabetical order; column `i` of any probability array is `BUS_CLASSES[i]`."""
 
-MAIN_GROUP_OF: Final = {
-    bus_class: group for group, classes in CLASSES_BY_GROUP.items() for bus_class in classes
-}
+MAIN_GROUP_OF: Final = {bus_class: group for group, classes in CLASSES_BY_GROUP.items() for bus_class in classes}
 
 ROLL_UP: Final[NDArray[np.float64]] = np.array(
     [[float(MAIN_GROUP_OF[bus_class] == group) for group in MAIN_GROUPS] for bus_class in BUS_CLASSES]

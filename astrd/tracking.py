@@ -266,7 +266,9 @@ def latest_flow_run_with(step: str, tags: Mapping[str, str]) -> str:
         max_results=1,
     )
     if not found or not (parent := found[0].data.tags.get(Tag.PARENT)):
-        raise LookupError(f"no finished {step} run with {json.dumps(dict(tags))}: make one with `python -m flows {step}`")
+        raise LookupError(
+            f"no finished {step} run with {json.dumps(dict(tags))}: make one with `python -m flows {step}`"
+        )
     return str(parent)
 
 

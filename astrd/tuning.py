@@ -174,7 +174,7 @@ def _compiled_tuner(
             super().reload()
             # A kill between a trial's end and the next one's start leaves it listed as under way: it is not to be
             # run twice. One that was really cut short is.
-            self._retry_queue = [
+            self._retry_queue: list[str] = [
                 trial_id for trial_id in self._retry_queue if self.trials[trial_id].status == "RUNNING"
             ]
             for trial_id in sorted(self.trials):
@@ -202,7 +202,9 @@ def _compiled_tuner(
 
         def record(self, trial: keras_tuner.engine.trial.Trial) -> Trial:
             path = self.course_of(trial.trial_id)
-            course = json.loads(path.read_text()) if path.exists() else {"duration": 0.0, "curves": {}}
+            course: dict[str, Any] = {"duration": 0.0, "curves": {}}
+            if path.exists():
+                course = json.loads(path.read_text())
             score = trial.score if trial.status == "COMPLETED" else None
             return Trial(
                 int(trial.trial_id), trial.hyperparameters.values, score, course["duration"], trial.message or "",
@@ -305,9 +307,8 @@ def _counted(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 def _optuna_record(trial: optuna.trial.FrozenTrial) -> Trial:
     duration = trial.duration.total_seconds() if trial.duration else 0.0
     error = "" if trial.value is not None else str(trial.system_attrs.get("fail_reason", "see the log"))
-    return Trial(
-        trial.number, trial.params, trial.value, duration, error, {"fold_weighted_f1": trial.user_attrs.get("folds", [])}
-    )
+    folds = {"fold_weighted_f1": trial.user_attrs.get("folds", [])}
+    return Trial(trial.number, trial.params, trial.value, duration, error, folds)
 
 
 def importances(trials: Sequence[Trial]) -> dict[str, float]:
@@ -352,4 +353,4 @@ def replace_text(path: Path, text: str) -> None:
     """Write a small file whole or not at all, whenever the process may be killed."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     partial.write_text(text)
-    os.replace(partial, path)
+    partial.replace(path)

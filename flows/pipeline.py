@@ -52,9 +52,7 @@ def pipeline(
             "cnn": tune.submit(run_id, "cnn", features, trials, epochs, storage, seed),
             "svm": tune.submit(run_id, "svm", features, svm_trials, epochs, storage, seed),
         }
-        trained = [
-            train_model.submit(run_id, name, features, seed, epochs) for name in MODELS if name not in TUNED
-        ] + [
+        trained = [train_model.submit(run_id, name, features, seed, epochs) for name in MODELS if name not in TUNED] + [
             train_model.submit(run_id, name, features, seed, epochs, searches[search].result().params)
             for name, search in TUNED.items()
         ]

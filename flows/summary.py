@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def of_dataset(console: Console, dataset: DatasetRef) -> None:
     """Where the data are."""
-    console.print(f"{dataset.rows} spectra in {dataset.path} (data source {dataset.data_source})", highlight=False, soft_wrap=True)
+    _say(console, f"{dataset.rows} spectra in {dataset.path} (data source {dataset.data_source})")
 
 
 def of_models(console: Console, models: TrainedModel | Sequence[TrainedModel]) -> None:
@@ -40,7 +40,7 @@ def of_models(console: Console, models: TrainedModel | Sequence[TrainedModel]) -
 def of_promotion(console: Console, promotion: Promotion) -> None:
     """Which version is champion, and why."""
     champion = f"version {promotion.champion}" if promotion.champion else "none yet"
-    console.print(f"[bold]Champion of {REGISTERED_CNN}:[/] {champion} ({promotion.reason})", highlight=False, soft_wrap=True)
+    _say(console, f"[bold]Champion of {REGISTERED_CNN}:[/] {champion} ({promotion.reason})")
 
 
 def of_pipeline(console: Console, result: PipelineResult) -> None:
@@ -48,14 +48,18 @@ def of_pipeline(console: Console, result: PipelineResult) -> None:
     of_models(console, result.models)
     of_promotion(console, result.promotion)
     if result.data_source == "simulated":
-        console.print("[bold yellow]SIMULATED DATA: these are no results about real asteroids.[/]")
-    console.print(
+        _say(console, "[bold yellow]SIMULATED DATA: these are no results about real asteroids.[/]")
+    _say(
+        console,
         "\nNext:\n"
         "  make ui                       compare the runs in MLflow\n"
         f"  make serve                    serve models:/{REGISTERED_CNN}@{Alias.CHAMPION} over HTTP\n"
         "  .venv/bin/astrd classify FILE classify a spectrum",
-        highlight=False,
     )
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True)
 
 
 def _cell(model: TrainedModel, score: str) -> str:

@@ -131,9 +131,7 @@ def _set_aliases(number: int, decision: Decision) -> None:
         registry.name_version(Alias.CHAMPION, number)
 
 
-def _table(
-    candidate: Contender, number: int, baselines: dict[str, float], champion: Contender | None
-) -> pd.DataFrame:
+def _table(candidate: Contender, number: int, baselines: dict[str, float], champion: Contender | None) -> pd.DataFrame:
     rows = [(f"{candidate.name} (version {number})", "candidate", candidate.data_source, candidate.score)]
     if champion:
         rows.append((champion.name, "champion so far", champion.data_source, champion.score))

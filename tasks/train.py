@@ -121,4 +121,3 @@ def _summarise(shown: Step, target: Target, scores: Mapping[str, float]) -> None
     if target == "bus_class":
         note += f", Bus accuracy {scores['cv_bus_accuracy']:.3f}"
     shown.show(FOLDS + 1, note)
-
