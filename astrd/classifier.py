@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -190,31 +190,29 @@ class Classifier:
                 missing = channels_outside(spectrum, TRUSTED_EXTRAPOLATION)
                 reflectance[row] = self.calibration.space.completed(reflectance[row], missing)
                 notes[row].append(
-                    f"{_ranges(extrapolated)} µm lie outside the data: {extrapolated.sum()} of {len(WAVELENGTH)} "
-                    "channels extrapolated"
+                    f"outside the data, extrapolated: {_ranges(extrapolated)} µm "
+                    f"({extrapolated.sum()} of {len(WAVELENGTH)} channels)"
                 )
         reflectance[:, NORMALISATION_CHANNEL] = 1.0
         return reflectance, notes
 
     def _draw_shares(
         self, spectra: Sequence[Spectrum], bus: NDArray[np.int64], main: NDArray[np.int64], draws: int
-    ) -> tuple[Array, Array]:
-        """Share of noise draws that give the same Bus class and main group; NaN without draws."""
+    ) -> tuple[Array | list[None], Array | list[None]]:
+        """Share of noise draws that give the same Bus class and main group; None without draws."""
+        if draws == 0:
+            return [None] * len(spectra), [None] * len(spectra)
         bus_agree, main_agree = np.zeros(len(spectra)), np.zeros(len(spectra))
         random = np.random.default_rng(_DRAW_SEED)
         for _ in range(draws):
             noisy = [
-                Spectrum(s.wavelength, s.reflectance + s.uncertainty * random.standard_normal(len(s.wavelength)),
-                         s.uncertainty, s.designation)
+                replace(s, reflectance=s.reflectance + s.uncertainty * random.standard_normal(len(s.wavelength)))
                 for s in spectra
-            ]  # fmt: skip
+            ]
             probabilities = self.bus_probabilities(self._channels(noisy)[0])
             bus_agree += probabilities.argmax(axis=1) == bus
             main_agree += (probabilities @ ROLL_UP).argmax(axis=1) == main
-        with np.errstate(invalid="ignore"):
-            return bus_agree / draws if draws else np.full(len(spectra), np.nan), (
-                main_agree / draws if draws else np.full(len(spectra), np.nan)
-            )
+        return bus_agree / draws, main_agree / draws
 
 
 def _softmax(scaled: Array) -> Array:
@@ -230,5 +228,5 @@ def _by_probability(probabilities: Array, inside: NDArray[np.bool_]) -> list[str
 def _ranges(channels: NDArray[np.bool_]) -> str:
     """Runs of channels as text, such as `0.44-0.46 and 0.90-0.92`."""
     edges = np.flatnonzero(np.diff(np.concatenate(([0], channels.astype(int), [0]))))
-    runs = [f"{WAVELENGTH[start]:.2f}-{WAVELENGTH[stop - 1]:.2f}" for start, stop in edges.reshape(-1, 2)]
-    return " and ".join(runs)
+    ends = [(f"{WAVELENGTH[start]:.2f}", f"{WAVELENGTH[stop - 1]:.2f}") for start, stop in edges.reshape(-1, 2)]
+    return " and ".join(first if first == last else f"{first}-{last}" for first, last in ends)

@@ -95,8 +95,8 @@ def confusion_page(
     figure.update_layout(
         title=title, xaxis_title="predicted", yaxis_title="catalogued", template="plotly_white", margin={"t": 60}
     )
-    figure.update_xaxes(type="category", side="bottom")
-    figure.update_yaxes(type="category", autorange="reversed", scaleanchor="x")
+    figure.update_xaxes(type="category", showgrid=False, constrain="domain")
+    figure.update_yaxes(type="category", showgrid=False, autorange="reversed", scaleanchor="x", constrain="domain")
     return str(figure.to_html(include_plotlyjs=True, full_html=True))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -137,7 +138,7 @@ def load_classifier(model_uri: str) -> Classifier:
 def register(run_id: str, tags: Mapping[str, str], description: str) -> int:
     """Register the classifier of a run; returns the new version's number."""
     client = mlflow.MlflowClient()
-    with contextlib.redirect_stdout(None):  # it prints, besides, what the caller will say
+    with contextlib.redirect_stderr(io.StringIO()):  # it prints, besides, what the caller will say
         registered = mlflow.register_model(f"runs:/{run_id}/{CLASSIFIER}", REGISTERED_CNN, tags=dict(tags))
     client.update_model_version(REGISTERED_CNN, registered.version, description)
     return int(registered.version)

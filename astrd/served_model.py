@@ -5,6 +5,7 @@ MLflow loads this very file, with the `astrd` package beside it, in an environme
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import mlflow
@@ -14,13 +15,15 @@ from mlflow.models import ModelSignature
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-from mlflow.types.schema import Array
+from mlflow.types.schema import AnyType, Array
 
 from astrd.classifier import DEFAULT_COVERAGE, DEFAULT_DRAWS, Classifier
 from astrd.spectrum import Spectrum, SpectrumError
 from astrd.taxonomy import BUS_CLASSES, MAIN_GROUPS
 
-_NUMBERS = Array(DataType.double)
+# Lists of numbers are declared as "any", because MLflow's own check of `Array(double)` names no row in its error, and
+# refuses a request in which only some rows have an uncertainty. `Spectrum.of` checks them, row by row.
+_NUMBERS = AnyType()
 
 SIGNATURE = ModelSignature(
     inputs=Schema(
@@ -103,12 +106,18 @@ def spectra_of(rows: pd.DataFrame) -> list[Spectrum]:
     ]
     spectra = []
     for number, (wavelength, reflectance, uncertainty, designation) in enumerate(zip(*columns, strict=True)):
+        designation, uncertainty = _unless_missing(designation) or "", _unless_missing(uncertainty)
         try:
-            spectra.append(Spectrum.of(wavelength, reflectance, uncertainty, designation or ""))
+            spectra.append(Spectrum.of(wavelength, reflectance, uncertainty, designation))
         except SpectrumError as error:
             named = f" ({designation})" if designation else ""
             raise SpectrumError(f"row {number}{named}: {error}") from None
     return spectra
+
+
+def _unless_missing(value: Any) -> Any:
+    """None for the NaN by which pandas fills a field that a record leaves out."""
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 mlflow.models.set_model(ServedModel())

@@ -57,7 +57,7 @@ def bus_smoothing(wavelength: Sequence[Array], reflectance: Sequence[Array], unc
         try:
             smoothed[chunk] = _smooth(wavelength[chunk], reflectance[chunk], uncertainty[chunk])
         except _BadSpectrum as error:
-            raise ValueError(f"spectrum {start + error.row}: {error}") from None
+            raise ValueError(f"row {start + error.row}: {error}") from None
     return smoothed
 
 

@@ -16,6 +16,7 @@ Array = NDArray[np.float64]
 FEWEST_POINTS: Final = 10
 NEEDED_RANGE: Final = (0.50, 0.85)
 WIDEST_GAP: Final = 0.1
+MOST_TIMES_LEVEL: Final = 100.0
 COMMENTS: Final = ("#", "!", ";")
 _SLACK: Final = 1e-9  # wavelengths are decimal numbers: 0.85 may arrive as 0.8500000000000001
 _SMALLEST_NOISE: Final = 5e-4  # relative to the median reflectance
@@ -89,6 +90,11 @@ class Spectrum:
         level = float(np.interp(NORMALISATION_WAVELENGTH, w, r))
         if level <= 0:
             raise SpectrumError(f"expected a reflectance above 0 at 0.55 µm, where it is normalised; got {level:g}")
+        if (far := np.abs(r) > MOST_TIMES_LEVEL * level).any():
+            at = int(far.argmax())
+            raise SpectrumError(
+                f"expected reflectances of the size of that at 0.55 µm, {level:g}; got {r[at]:g} at {w[at]:g} µm"
+            )
         if u is None:
             noise = _scatter(r[inside])
             u = np.full(len(w), noise)
@@ -144,15 +150,19 @@ def channels_outside(spectrum: Spectrum, margin: float) -> NDArray[np.bool_]:
 
 def _numbers(values: Any, what: str) -> Array:
     try:
-        array = np.asarray(values, dtype=np.float64)
+        array = np.asarray(values)
+        words = array.dtype.kind in "USb" or (array.dtype.kind == "O" and any(isinstance(v, str) for v in array.flat))
+        numbers = None if words else array.astype(np.float64)
     except (TypeError, ValueError):
-        raise SpectrumError(f"expected numbers as {what}, got {_shown(values)}") from None
-    if array.ndim != 1:
+        numbers = None
+    if numbers is None:
+        raise SpectrumError(f"expected numbers as {what}, got {_shown(values)}")
+    if numbers.ndim != 1:
         raise SpectrumError(f"expected a list of numbers as {what}, got {_shown(values)}")
-    if not np.isfinite(array).all():
-        at = int((~np.isfinite(array)).argmax())
-        raise SpectrumError(f"expected finite numbers as {what}, got {array[at]} at position {at + 1}; leave it out")
-    return array
+    if not np.isfinite(numbers).all():
+        at = int((~np.isfinite(numbers)).argmax())
+        raise SpectrumError(f"expected finite numbers as {what}, got {numbers[at]} at position {at + 1}; leave it out")
+    return numbers
 
 
 def _shown(values: Any) -> str:

@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from astrd.classical import svm
+from astrd.classical import ClassicalModel, svm
 from astrd.dataset import LabelledSpectra
 from astrd.evaluation import cross_validate
 from astrd.networks import ConvolutionalNetwork
@@ -36,6 +37,7 @@ SVM_SCORE: Final = "cv_main_weighted_f1"
 
 _VALIDATION_FOLD: Final = 0
 _INTERRUPTED: Final = "interrupted"
+_ERROR: Final = "error"
 
 
 @dataclass(frozen=True)
@@ -172,11 +174,17 @@ def _compiled_tuner(
 
         def reload(self) -> None:
             super().reload()
+            # A kill between the two files of a new trial leaves one that the oracle has not heard of: its seed is still
+            # the one before, so that it will propose the same again.
+            for trial_id in self.trials.keys() - set(self.start_order):
+                del self.trials[trial_id]
             # A kill between a trial's end and the next one's start leaves it listed as under way: it is not to be
             # run twice. One that was really cut short is.
             self._retry_queue: list[str] = [
                 trial_id for trial_id in self._retry_queue if self.trials[trial_id].status == "RUNNING"
             ]
+            for trial_id in self._retry_queue:  # what it had reported already it will report again
+                self.trials[trial_id].metrics = keras_tuner.engine.metrics_tracking.MetricsTracker()
             for trial_id in sorted(self.trials):
                 if self.trials[trial_id].status in ("COMPLETED", "FAILED") and trial_id not in self.end_order:
                     self.end_order.append(trial_id)
@@ -197,6 +205,10 @@ def _compiled_tuner(
             super().on_trial_end(trial)
             on_trial(self.record(self.oracle.trials[trial.trial_id]))
 
+        def save(self) -> None:
+            self.oracle.save()
+            replace_text(Path(self._get_tuner_fname()), json.dumps(self.get_state()))
+
         def course_of(self, trial_id: str) -> Path:
             return Path(self.oracle._get_trial_dir(trial_id)) / "course.json"
 
@@ -213,11 +225,8 @@ def _compiled_tuner(
 
         @property
         def ended(self) -> list[Trial]:
-            return [
-                self.record(trial)
-                for _, trial in sorted(self.oracle.trials.items())
-                if trial.status in ("COMPLETED", "FAILED")
-            ]
+            trials = [self.record(t) for t in self.oracle.trials.values() if t.status in ("COMPLETED", "FAILED")]
+            return sorted(trials, key=lambda trial: trial.number)
 
     oracle = DurableOracle(
         objective=keras_tuner.Objective(CNN_SCORE, "min"),
@@ -260,32 +269,39 @@ def search_svm(
     _restart_interrupted(study)
     for frozen in _counted(study):
         on_trial(_optuna_record(frozen))
-    if done := len(_counted(study)):
-        study.sampler = optuna.samplers.TPESampler(seed=seed + done, n_startup_trials=10)
-
-    def objective(trial: optuna.Trial) -> float:
-        kernel = trial.suggest_categorical("kernel", ["rbf", "poly", "linear"])
-        model = svm(
-            target,
-            C=trial.suggest_float("C", 1.0, 1000.0 if kernel == "rbf" else 30.0, log=True),  # others only take longer
-            kernel=kernel,
-            gamma=trial.suggest_float("gamma", 1e-3, 1.0, log=True) if kernel == "rbf" else "scale",
-            scaling=trial.suggest_categorical("scaling", ["common", "channel"]),
-            class_weight=trial.suggest_categorical("class_weight", ["balanced", None]),
-        )
-        folds = cross_validate(model, train).fold_scores[SVM_SCORE.removeprefix("cv_")]
-        trial.set_user_attr("folds", list(folds))
-        return float(np.mean(folds))
+    # A sampler that begins again from the same seed would repeat itself: count all trials, those cut short too.
+    begun = len(study.get_trials(deepcopy=False))
+    study.sampler = optuna.samplers.TPESampler(seed=seed + begun, n_startup_trials=10)
 
     while len(_counted(study)) < trials:
-        study.optimize(objective, n_trials=1, catch=(Exception,))
+        trial = study.ask()
+        try:
+            model = svm_of(_suggested(trial), target, "trial")
+            folds = cross_validate(model, train).fold_scores[SVM_SCORE.removeprefix("cv_")]
+        except Exception:  # the trial has failed, and says why; one that is interrupted stays under way
+            trial.set_user_attr(_ERROR, traceback.format_exc())
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        else:
+            trial.set_user_attr("folds", list(folds))
+            study.tell(trial, float(np.mean(folds)))
         on_trial(_optuna_record(_counted(study)[-1]))
     return [_optuna_record(frozen) for frozen in _counted(study)]
 
 
-def svm_of(params: Mapping[str, Any], target: Target, name: str) -> Any:
-    """The support vector machine that a point of the search space names."""
-    return svm(target, name, **params)
+def _suggested(trial: optuna.Trial) -> dict[str, Any]:
+    trial.suggest_categorical("kernel", ["rbf", "poly", "linear"])
+    wide = trial.params["kernel"] == "rbf"
+    trial.suggest_float("C", 1.0, 1000.0 if wide else 30.0, log=True)  # larger ones of the others only take longer
+    if wide:
+        trial.suggest_float("gamma", 1e-3, 1.0, log=True)
+    trial.suggest_categorical("scaling", ["common", "channel"])
+    trial.suggest_categorical("class_weight", ["balanced", None])
+    return dict(trial.params)
+
+
+def svm_of(params: Mapping[str, Any], target: Target, name: str) -> ClassicalModel:
+    """The support vector machine that a point of the search space names; only the rbf kernel has a width to search."""
+    return svm(target, name, **{"gamma": "scale", **params})
 
 
 def _restart_interrupted(study: optuna.Study) -> None:
@@ -306,7 +322,7 @@ def _counted(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 
 def _optuna_record(trial: optuna.trial.FrozenTrial) -> Trial:
     duration = trial.duration.total_seconds() if trial.duration else 0.0
-    error = "" if trial.value is not None else str(trial.system_attrs.get("fail_reason", "see the log"))
+    error = "" if trial.value is not None else str(trial.user_attrs.get(_ERROR, "the score is no number"))
     folds = {"fold_weighted_f1": trial.user_attrs.get("folds", [])}
     return Trial(trial.number, trial.params, trial.value, duration, error, folds)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from prefect import flow
 
 from astrd.dataset import INTERIM_FOLDER, DatasetRef
-from astrd.tracking import flow_run
+from astrd.tracking import Tag, flow_run
 from tasks.features import prepare_features
 
 
@@ -15,7 +15,7 @@ from tasks.features import prepare_features
 def features() -> DatasetRef:
     """Smooth, label and split the spectra that were ingested last, into data/processed."""
     raw = _newest_raw()
-    with flow_run("features") as run_id:
+    with flow_run("features", {Tag.DATA_SOURCE: raw.data_source}) as run_id:
         return prepare_features(run_id, raw)
 
 

@@ -8,7 +8,7 @@ from prefect import flow
 from typer import Option
 
 from astrd.dataset import DatasetRef
-from astrd.tracking import flow_run
+from astrd.tracking import Tag, flow_run, tag_run
 from tasks import ingest as tasks
 from tasks.ingest import Source
 
@@ -28,4 +28,6 @@ def ingest(
 ) -> DatasetRef:
     """Read the SMASS II archive, or draw the simulated survey, into data/interim."""
     with flow_run("ingest") as run_id:
-        return tasks.ingest(run_id, source, mirror, size, seed)
+        dataset = tasks.ingest(run_id, source, mirror, size, seed)
+        tag_run(run_id, {Tag.DATA_SOURCE: dataset.data_source})
+        return dataset

@@ -24,5 +24,5 @@ def promote(
             return tasks.rollback(run_id)
     candidates_of = run or latest_flow_run_with("train", {Tag.CANDIDATE: "true"})
     features = DatasetRef.of(FEATURES_PATH)
-    with flow_run("promote") as run_id:
+    with flow_run("promote", {Tag.DATA_SOURCE: features.data_source}) as run_id:
         return tasks.promote(run_id, candidates_of, features)

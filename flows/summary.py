@@ -17,6 +17,8 @@ from tasks.train import TrainedModel
 if TYPE_CHECKING:
     from flows.pipeline import PipelineResult
 
+WIDE = 104  # columns of the table with one line a model
+
 
 def of_dataset(console: Console, dataset: DatasetRef) -> None:
     """Where the data are."""
@@ -24,7 +26,8 @@ def of_dataset(console: Console, dataset: DatasetRef) -> None:
 
 
 def of_models(console: Console, models: TrainedModel | Sequence[TrainedModel]) -> None:
-    """A table of models with their scores."""
+    """A table of models with their scores; where the console is too narrow for it, with two lines a model."""
+    separator = " | " if console.width >= WIDE else "\n"
     table = Table(
         title="Cross-validated in five folds (mean ± sd) | on the test part", title_justify="left", box=box.SIMPLE_HEAD
     )
@@ -32,7 +35,7 @@ def of_models(console: Console, models: TrainedModel | Sequence[TrainedModel]) -
     for column in ("main group F1", "Bus accuracy", "X F1", "seconds"):
         table.add_column(column, justify="right", no_wrap=True)
     for model in [models] if isinstance(models, TrainedModel) else models:
-        cells = [_cell(model, score) for score in ("main_weighted_f1", "bus_accuracy", "x_f1")]
+        cells = [_cell(model, score, separator) for score in ("main_weighted_f1", "bus_accuracy", "x_f1")]
         table.add_row(model.name, *cells, f"{model.seconds:.0f}")
     console.print(table)
 
@@ -62,8 +65,8 @@ def _say(console: Console, text: str) -> None:
     console.print(text, highlight=False, soft_wrap=True)
 
 
-def _cell(model: TrainedModel, score: str) -> str:
+def _cell(model: TrainedModel, score: str, separator: str) -> str:
     if f"cv_{score}" not in model.scores:
         return ""
     cross_validated, spread, tested = (model.scores[key.format(score)] for key in ("cv_{}", "cv_{}_sd", "test_{}"))
-    return f"{cross_validated:.3f} ± {spread:.3f} | {tested:.3f}"
+    return f"{cross_validated:.3f} ± {spread:.3f}{separator}{tested:.3f}"

@@ -9,7 +9,7 @@ from typer import Option
 
 from astrd.catalogue import EPOCHS, MODELS, TUNED
 from astrd.dataset import FEATURES_PATH, DatasetRef
-from astrd.tracking import flow_run
+from astrd.tracking import Tag, flow_run
 from flows.ingest import SeedOption
 from tasks.train import TrainedModel, train_model
 
@@ -28,5 +28,5 @@ def train(
     if wrong := [name for name in names if name not in untuned]:
         raise ValueError(f"expected all, or models of {', '.join(untuned)}; got {', '.join(wrong)}")
     features = DatasetRef.of(FEATURES_PATH)
-    with flow_run("train") as run_id:
+    with flow_run("train", {Tag.DATA_SOURCE: features.data_source}) as run_id:
         return [train_model(run_id, name, features, seed, epochs) for name in names]

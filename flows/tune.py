@@ -9,7 +9,7 @@ from typer import Option
 
 from astrd.catalogue import EPOCHS, TUNED
 from astrd.dataset import FEATURES_PATH, DatasetRef
-from astrd.tracking import flow_run
+from astrd.tracking import Tag, flow_run
 from astrd.tuning import CNN_TRIALS
 from flows.ingest import SeedOption
 from flows.train import EpochsOption
@@ -32,6 +32,6 @@ def tune(
     """Search on data/processed, then train the model with the best hyperparameters."""
     features = DatasetRef.of(FEATURES_PATH)
     name = next(name for name, kind in TUNED.items() if kind == model)
-    with flow_run("tune") as run_id:
+    with flow_run("tune", {Tag.DATA_SOURCE: features.data_source}) as run_id:
         found = search(run_id, model, features, trials, epochs, storage, seed)
         return train_model(run_id, name, features, seed, epochs, found.params)

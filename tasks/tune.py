@@ -67,10 +67,16 @@ def tune(
             run.set_tags({Tag.MODEL: search, Tag.TARGET: kind.target})
             run.log_dataset(features, "tuning", "features")
             run.log_params({"search": search, "trials": trials, "seed": seed, "epochs": epochs, "score": kind.score})
+            tags = {
+                Tag.MODEL: search,
+                Tag.TARGET: kind.target,
+                Tag.DATA_SOURCE: features.data_source,
+                Tag.DATA_SHA256: features.sha256,
+            }
             done: list[Trial] = []
 
             def on_trial(trial: Trial) -> None:
-                tracking.log_trial(run.run_id, trial, kind.score, {Tag.MODEL: search, Tag.TARGET: kind.target})
+                tracking.log_trial(run.run_id, trial, kind.score, tags)
                 done.append(trial)
                 _show(shown, done, kind)
 

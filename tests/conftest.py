@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from astrd import smass
+from astrd import dataset, simulate, smass
+from astrd.dataset import LabelledSpectra
 
 RAW_FOLDER = Path(__file__).parents[1] / "data" / "raw"
 
@@ -38,3 +39,15 @@ def archive_survey(archive_folder: Path) -> smass.Survey:
 def raw_table(archive_survey: smass.Survey) -> pd.DataFrame:
     """The table of raw spectra. Tests share it and must not change it."""
     return archive_survey.table
+
+
+@pytest.fixture(scope="session")
+def simulated_raw() -> pd.DataFrame:
+    """A small simulated survey. Tests share it and must not change it."""
+    return simulate.survey(400, seed=1)
+
+
+@pytest.fixture(scope="session")
+def simulated_parts(simulated_raw: pd.DataFrame) -> tuple[LabelledSpectra, LabelledSpectra]:
+    """Training and test part of the small simulated survey."""
+    return dataset.labelled(dataset.features(simulated_raw))

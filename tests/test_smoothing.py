@@ -68,12 +68,12 @@ def test_no_spectra_give_no_rows() -> None:
 def test_a_bad_spectrum_is_named_by_its_place(bad: int, column: int, change, message: str) -> None:
     spectra = random_spectra([30] * (bad + 3))
     spectra[column][bad] = change(spectra[column][bad])
-    with pytest.raises(ValueError, match=f"^spectrum {bad}: .*{message}"):
+    with pytest.raises(ValueError, match=f"^row {bad}: .*{message}"):
         bus_smoothing(*spectra)
 
 
 def test_three_points_are_too_few_and_four_are_enough() -> None:
     w = np.array([0.45, 0.55, 0.65, 0.85])
     assert np.isfinite(bus_smoothing([w], [w], [w])).all()
-    with pytest.raises(ValueError, match="spectrum 0: expected at least 4 points to smooth, got 3"):
+    with pytest.raises(ValueError, match="row 0: expected at least 4 points to smooth, got 3"):
         bus_smoothing([w[:3]], [w[:3]], [w[:3]])
