@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
 
 Array = NDArray[np.float64]
 
@@ -26,10 +27,8 @@ def fit_temperature(probabilities: Array, truth: NDArray[np.integer]) -> float:
     logarithms = np.log(np.maximum(probabilities, 1e-12))
 
     def cross_entropy(log_temperature: float) -> float:
-        scaled = logarithms / np.exp(log_temperature)
-        scaled -= scaled.max(axis=1, keepdims=True)
-        normaliser = np.log(np.exp(scaled).sum(axis=1))
-        return float((normaliser - scaled[np.arange(len(truth)), truth]).mean())
+        scaled = log_softmax(logarithms / np.exp(log_temperature), axis=1)
+        return float(-scaled[np.arange(len(truth)), truth].mean())
 
     return float(np.exp(minimize_scalar(cross_entropy, bounds=(-3, 3), method="bounded").x))
 
@@ -37,9 +36,7 @@ def fit_temperature(probabilities: Array, truth: NDArray[np.integer]) -> float:
 def at_temperature(probabilities: Array, temperature: float) -> Array:
     """Probabilities sharpened (below 1) or flattened (above 1); zeros stay zero."""
     with np.errstate(divide="ignore"):
-        scaled = np.log(probabilities) / temperature
-    exponential = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return np.asarray(exponential / exponential.sum(axis=1, keepdims=True))
+        return np.asarray(softmax(np.log(probabilities) / temperature, axis=1))
 
 
 def expected_calibration_error(probabilities: Array, truth: NDArray[np.integer]) -> float:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from astrd.calibration import at_temperature, fit_temperature
 from astrd.conformal import conformity_scores, prediction_sets
@@ -68,7 +69,7 @@ class Calibration:
             {
                 "temperature": self.temperature,
                 "present": [name for name, here in zip(BUS_CLASSES, self.present, strict=True) if here],
-                "conformity": np.sort(self.conformity).round(6).tolist(),
+                "conformity": np.sort(self.conformity).tolist(),
                 "mean": self.space.mean.tolist(),
                 "covariance": self.space.covariance.tolist(),
                 "threshold": self.space.threshold,
@@ -128,7 +129,7 @@ class Classifier:
     def bus_probabilities(self, reflectance: Array) -> Array:
         """(n, 49) normalised reflectance to (n, 26) calibrated probabilities; 0 for classes it could not learn."""
         logits = np.where(self.calibration.present, self.logits(reflectance), -np.inf)
-        return _softmax(logits / self.calibration.temperature)
+        return np.asarray(softmax(logits / self.calibration.temperature, axis=1))
 
     def classify(
         self, spectra: Sequence[Spectrum], coverage: float = DEFAULT_COVERAGE, draws: int = DEFAULT_DRAWS
@@ -145,7 +146,7 @@ class Classifier:
         Returns
         -------
         DataFrame
-            One row a spectrum: the columns of `OUTPUT_COLUMNS`.
+            One row a spectrum, in the columns that `served_model.SIGNATURE` lists.
 
         Raises
         ------
@@ -213,11 +214,6 @@ class Classifier:
             bus_agree += probabilities.argmax(axis=1) == bus
             main_agree += (probabilities @ ROLL_UP).argmax(axis=1) == main
         return bus_agree / draws, main_agree / draws
-
-
-def _softmax(scaled: Array) -> Array:
-    exponential = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return np.asarray(exponential / exponential.sum(axis=1, keepdims=True))
 
 
 def _by_probability(probabilities: Array, inside: NDArray[np.bool_]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,12 +18,20 @@ NEEDED_RANGE: Final = (0.50, 0.85)
 WIDEST_GAP: Final = 0.1
 MOST_TIMES_LEVEL: Final = 100.0
 COMMENTS: Final = ("#", "!", ";")
+_LARGEST: Final = 1e50  # beyond it, and below its inverse, squares and their ratios overflow
 _SLACK: Final = 1e-9  # wavelengths are decimal numbers: 0.85 may arrive as 0.8500000000000001
 _SMALLEST_NOISE: Final = 5e-4  # relative to the median reflectance
 
 
 class SpectrumError(ValueError):
-    """A spectrum that cannot be classified; the message says what was expected and what came."""
+    """A spectrum that cannot be classified; the message says what was expected and what came.
+
+    `wavelength` (µm) is that of the point at fault, if it is one.
+    """
+
+    def __init__(self, message: str, wavelength: float | None = None) -> None:
+        super().__init__(message)
+        self.wavelength = wavelength
 
 
 @dataclass(frozen=True)
@@ -72,9 +80,11 @@ class Spectrum:
             )
             raise SpectrumError(f"expected lists of one length, got {lengths}")
         _check_points(w)
-        if u is not None and (u <= 0).any():
-            at = int((u <= 0).argmax())
-            raise SpectrumError(f"expected uncertainties above 0, got {u[at]:g} at {w[at]:g} µm; leave such points out")
+        if u is not None and (u < 1 / _LARGEST).any():
+            at = int((u < 1 / _LARGEST).argmax())
+            raise SpectrumError(
+                f"expected uncertainties above 0, got {u[at]:g} at {w[at]:g} µm; leave such points out", float(w[at])
+            )
 
         notes: list[str] = []
         if (np.diff(w) < 0).any():
@@ -88,58 +98,32 @@ class Spectrum:
             _check_points(w)
         inside = (w > NEEDED_RANGE[0] - 0.05) & (w < NEEDED_RANGE[1] + 0.05)
         level = float(np.interp(NORMALISATION_WAVELENGTH, w, r))
-        if level <= 0:
+        if level < 1 / _LARGEST:
             raise SpectrumError(f"expected a reflectance above 0 at 0.55 µm, where it is normalised; got {level:g}")
         if (far := np.abs(r) > MOST_TIMES_LEVEL * level).any():
             at = int(far.argmax())
             raise SpectrumError(
-                f"expected reflectances of the size of that at 0.55 µm, {level:g}; got {r[at]:g} at {w[at]:g} µm"
+                f"expected reflectances of the size of that at 0.55 µm, {level:g}; got {r[at]:g} at {w[at]:g} µm",
+                float(w[at]),
             )
         if u is None:
-            noise = _scatter(r[inside])
+            noise = _scatter(r[inside]) or _SMALLEST_NOISE * level
             u = np.full(len(w), noise)
             notes.append(f"no uncertainty given: 1 sigma of {noise / level:.2g} estimated from the scatter")
         return cls(w, r / level, u / level, str(designation), tuple(notes))
 
     @classmethod
     def read(cls, path: str | Path) -> Spectrum:
-        """Read two or three columns of numbers: wavelength (µm), reflectance and, where there, 1 sigma.
+        """Read a file of text, CSV, ECSV, VOTable or FITS: `astrd.reading.read`."""
+        from astrd.reading import read  # it makes spectra itself
 
-        Columns are separated by blanks, tabs, commas or semicolons; lines that begin with `#`, `;` or `!` are
-        comments. Rows at wavelength 0, by which SMASS marks rejected points, are dropped. The designation is the
-        file's name.
+        return read(path)
 
-        Raises
-        ------
-        SpectrumError
-            If a line holds anything else, or the points make no spectrum; the message names file and line.
-        """
-        path = Path(path)
-        rows: list[list[float]] = []
-        for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
-            fields = line.replace(",", " ").replace(";", " ").split() if line.strip()[:1] not in COMMENTS else []
-            if not fields:
-                continue
-            try:
-                row = [float(field) for field in fields]
-            except ValueError:
-                raise SpectrumError(f"{path}, line {number}: expected numbers, got {_shown(line.strip())}") from None
-            if len(row) not in (2, 3) or (rows and len(row) != len(rows[0])):
-                expected = f"{len(rows[0])} columns as above" if rows else "2 or 3 columns"
-                raise SpectrumError(f"{path}, line {number}: expected {expected}, got {len(row)}")
-            rows.append(row)
-        if not rows:
-            raise SpectrumError(f"{path}: expected columns of numbers, got none")
-        used = [row for row in rows if row[0] != 0]
-        columns = np.array(used).reshape(len(used), -1).T if used else np.empty((2, 0))
-        try:
-            spectrum = cls.of(columns[0], columns[1], columns[2] if len(columns) > 2 else None, path.name)
-        except SpectrumError as error:
-            raise SpectrumError(f"{path}: {error}") from None
-        if dropped := len(rows) - len(used):
-            note = f"{dropped} rejected points (wavelength 0) dropped"
-            spectrum = replace(spectrum, notes=(note, *spectrum.notes))
-        return spectrum
+
+def covers(wavelength: Array) -> bool:
+    """Whether wavelengths (µm) reach from 0.50 to 0.85 µm, by which a class can be told."""
+    low, high = NEEDED_RANGE
+    return bool(wavelength.min() <= low + _SLACK and wavelength.max() >= high - _SLACK)
 
 
 def channels_outside(spectrum: Spectrum, margin: float) -> NDArray[np.bool_]:
@@ -156,16 +140,17 @@ def _numbers(values: Any, what: str) -> Array:
     except (TypeError, ValueError):
         numbers = None
     if numbers is None:
-        raise SpectrumError(f"expected numbers as {what}, got {_shown(values)}")
+        raise SpectrumError(f"expected numbers as {what}, got {shown(values)}")
     if numbers.ndim != 1:
-        raise SpectrumError(f"expected a list of numbers as {what}, got {_shown(values)}")
-    if not np.isfinite(numbers).all():
-        at = int((~np.isfinite(numbers)).argmax())
+        raise SpectrumError(f"expected a list of numbers as {what}, got {shown(values)}")
+    if (wrong := ~(np.abs(numbers) < _LARGEST)).any():
+        at = int(wrong.argmax())
         raise SpectrumError(f"expected finite numbers as {what}, got {numbers[at]} at position {at + 1}; leave it out")
     return numbers
 
 
-def _shown(values: Any) -> str:
+def shown(values: Any) -> str:
+    """What was got, for an error; long lists and texts are cut."""
     text = repr(values.tolist() if isinstance(values, np.ndarray) else values)
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -182,7 +167,7 @@ def _check_points(wavelength: Array) -> None:
         raise SpectrumError(f"expected wavelengths above 0, got {wavelength.min():g}; leave such points out")
     low, high = NEEDED_RANGE
     span = f"{wavelength.min():g} to {wavelength.max():g} µm"
-    if wavelength.min() > low + _SLACK or wavelength.max() < high - _SLACK:
+    if not covers(wavelength):
         raise SpectrumError(f"expected wavelengths that cover {low:.2f} to {high:.2f} µm, got {span}")
     used = np.unique(wavelength[(wavelength >= low - WIDEST_GAP) & (wavelength <= high + WIDEST_GAP)])
     if len(used) < FEWEST_POINTS:

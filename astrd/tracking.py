@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import tempfile
 import time
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from astrd.tuning import Trial
+
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # a new database is no news
 
 EXPERIMENT: Final = "asteroid-taxonomy"
 REGISTERED_CNN: Final = "asteroid-taxonomy-cnn"

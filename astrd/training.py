@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from astrd import networks
 from astrd.dataset import LabelledSpectra, concatenated
@@ -67,7 +68,8 @@ def tensorflow() -> Any:
     return tf
 
 
-_one_at_a_time = threading.Lock()  # two graphs in one process get in each other's way: together slower than in turn
+# A graph holds one set of weights; and two graphs in one process are together slower than in turn.
+_one_at_a_time = threading.Lock()
 
 _START_UP = ("WARNING: All log messages before absl", "I0000 ", "E0000 ", "W0000 ")
 
@@ -183,7 +185,7 @@ class FittedNetwork:
         answers = []
         for member in self.members:
             logits = self.training.logits(member.weights, (reflectance - member.mean) / member.deviation)
-            answers.append(softmax_of_present(logits, self.present))
+            answers.append(softmax(np.where(self.present, logits, -np.inf), axis=1))
         return np.asarray(np.mean(answers, axis=0))
 
     def keras_model(self) -> keras.Model:
@@ -197,27 +199,17 @@ class FittedNetwork:
         return networks.deployable(networks_of_members)
 
 
-def softmax_of_present(logits: Array, present: NDArray[np.bool_], temperature: float = 1.0) -> Array:
-    """Softmax of `logits / temperature` over the labels that are present; 0 for the others."""
-    scaled = np.where(present, logits / temperature, -np.inf)
-    exponential = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return np.asarray(exponential / exponential.sum(axis=1, keepdims=True))
-
-
 class CompiledTraining:
     """One architecture and recipe, traced once; `fit` starts from fresh weights every time it is called."""
 
     def __init__(self, architecture: Architecture, target: Target, recipe: Recipe) -> None:
         tf = self._tf = tensorflow()
-        import keras
-
         outputs = len(LABELS[target])
         self.architecture, self.outputs, self.recipe = architecture, outputs, recipe
         self._groups = ROLL_UP.astype(np.float32) if target == "bus_class" and recipe.group_loss else None
         self._network = networks.build(architecture, outputs, seed=0)
         self._average = networks.build(architecture, outputs, seed=0)  # of the weights over the last steps
-        self._optimizer = keras.optimizers.AdamW(recipe.learning_rate, weight_decay=recipe.weight_decay)
-        self._optimizer.build(self._network.trainable_variables)
+        self._optimizer = _AdamW(tf, [variable.value for variable in self._network.trainable_variables])
         spectra = tf.TensorSpec([None, len(WAVELENGTH)], tf.float32)
         codes, number = tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32)
         weights = tf.TensorSpec([None], tf.float32)
@@ -243,7 +235,16 @@ class CompiledTraining:
         weights, curves
             The averaged weights at the lowest validation loss, and a table with `loss`, `validation_loss` and
             `validation_accuracy` for each epoch.
+
+        Raises
+        ------
+        ValueError
+            If there is no spectrum to validate by.
+        FloatingPointError
+            If the loss is no longer a finite number.
         """
+        if len(validation_codes) == 0:
+            raise ValueError(f"expected spectra to stop early by, got none: {len(codes)} are too few to hold any out")
         tf = self._tf
         self._reset(seed)
         frequency = np.bincount(codes, minlength=self.outputs)
@@ -263,23 +264,24 @@ class CompiledTraining:
         best, best_weights = np.inf, self._weights()
         for epoch in range(self.recipe.epochs):
             rows.append(tuple(self._epoch(*data, seed, epoch).numpy().tolist()))
-            loss = rows[-1][1]
-            if loss < best:
-                best, best_weights, best_epoch = loss, self._weights(), epoch
-            on_epoch(epoch + 1, min(best, loss))
-            if not np.isfinite(rows[-1][0]):
+            training_loss, loss, _ = rows[-1]
+            if not np.isfinite([training_loss, loss]).all():
                 raise FloatingPointError(
-                    f"the loss is {rows[-1][0]} after epoch {epoch + 1}: try a learning rate below "
+                    f"the loss is {training_loss + loss} after epoch {epoch + 1}: try a learning rate below "
                     f"{self.recipe.learning_rate:g}"
                 )
+            if loss < best:
+                best, best_weights, best_epoch = loss, self._weights(), epoch
+            on_epoch(epoch + 1, best)
             if epoch - best_epoch >= self.recipe.patience:
                 break
         return best_weights, pd.DataFrame(rows, columns=["loss", "validation_loss", "validation_accuracy"])
 
     def logits(self, weights: list[NDArray[np.float32]], x: Array) -> Array:
         """(n, 49) standardised reflectance to (n, outputs) logits."""
-        self._set(self._average, weights)
-        return np.asarray(self._logits(x.astype(np.float32)).numpy(), dtype=np.float64)
+        with _one_at_a_time:
+            self._set(self._average, weights)
+            return np.asarray(self._logits(x.astype(np.float32)).numpy(), dtype=np.float64)
 
     def _run_epoch(
         self, x: Any, codes: Any, weights: Any, smoothing: Any, validation_x: Any, validation_codes: Any,
@@ -294,7 +296,7 @@ class CompiledTraining:
         for step in tf.range(steps):
             chosen = order[step * batch : (step + 1) * batch]
             done = tf.cast(epoch * steps + step, tf.float32) / tf.cast(recipe.epochs * steps, tf.float32)
-            self._optimizer.learning_rate.assign(recipe.learning_rate * (1 + tf.cos(np.pi * done)) / 2)
+            rate = recipe.learning_rate * (1 + tf.cos(np.pi * done)) / 2
             label = tf.one_hot(tf.gather(codes, chosen), self.outputs)
             label = (1 - recipe.label_smoothing) * label + smoothing
             with tf.GradientTape() as tape:
@@ -302,7 +304,7 @@ class CompiledTraining:
                 losses = self._losses(tf.stop_gradient(label), logits)
                 loss = tf.reduce_mean(losses * tf.gather(weights, chosen))
             trainable = self._network.trainable_variables
-            self._optimizer.apply(tape.gradient(loss, trainable), trainable)
+            self._optimizer.apply(tape.gradient(loss, trainable), rate, recipe.weight_decay)
             for average, variable in zip(self._average.trainable_variables, trainable, strict=True):
                 average.assign_add((1 - recipe.averaging) * (variable - average))
             total += loss
@@ -330,8 +332,7 @@ class CompiledTraining:
         fresh = [variable.numpy() for variable in networks.build(self.architecture, self.outputs, seed).variables]
         self._set(self._network, fresh)
         self._set(self._average, fresh)
-        for variable in self._optimizer.variables:
-            variable.assign(np.zeros(variable.shape, variable.dtype))
+        self._optimizer.reset()
 
     def _weights(self) -> list[NDArray[np.float32]]:
         return [variable.numpy() for variable in self._average.variables]
@@ -340,6 +341,34 @@ class CompiledTraining:
     def _set(network: keras.Model, weights: list[NDArray[np.float32]]) -> None:
         for variable, value in zip(network.variables, weights, strict=True):
             variable.assign(value)
+
+
+class _AdamW:
+    """AdamW (Loshchilov & Hutter 2019) on TensorFlow's own Adam kernel.
+
+    Keras's spells the update out in a dozen operations a variable: as much to trace and to run as the gradients.
+    """
+
+    BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
+
+    def __init__(self, tf: Any, variables: list[Any]) -> None:
+        self._tf, self._variables = tf, variables
+        self._step = tf.Variable(0.0)
+        self._moments = [(tf.Variable(tf.zeros_like(v)), tf.Variable(tf.zeros_like(v))) for v in variables]
+
+    def reset(self) -> None:
+        for state in (self._step, *(moment for pair in self._moments for moment in pair)):
+            state.assign(self._tf.zeros_like(state))
+
+    def apply(self, gradients: list[Any], rate: Any, decay: float) -> None:
+        tf, step = self._tf, self._step.assign_add(1.0)
+        power_1, power_2 = tf.pow(self.BETA_1, step), tf.pow(self.BETA_2, step)
+        for variable, (first, second), gradient in zip(self._variables, self._moments, gradients, strict=True):
+            variable.assign_sub(rate * decay * variable)
+            tf.raw_ops.ResourceApplyAdam(
+                var=variable.handle, m=first.handle, v=second.handle, beta1_power=power_1, beta2_power=power_2,
+                lr=rate, beta1=self.BETA_1, beta2=self.BETA_2, epsilon=self.EPSILON, grad=gradient,
+            )  # fmt: skip
 
 
 def _standardisation(reflectance: Array) -> tuple[Array, float]:

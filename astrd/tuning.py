@@ -184,7 +184,7 @@ def _compiled_tuner(
                 trial_id for trial_id in self._retry_queue if self.trials[trial_id].status == "RUNNING"
             ]
             for trial_id in self._retry_queue:  # what it had reported already it will report again
-                self.trials[trial_id].metrics = keras_tuner.engine.metrics_tracking.MetricsTracker()
+                self.trials[trial_id].metrics.metrics.clear()
             for trial_id in sorted(self.trials):
                 if self.trials[trial_id].status in ("COMPLETED", "FAILED") and trial_id not in self.end_order:
                     self.end_order.append(trial_id)

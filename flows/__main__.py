@@ -14,17 +14,17 @@ os.environ.setdefault("DO_NOT_TRACK", "true")
 
 import typer
 from prefect import Flow
+from prefect.settings import PREFECT_API_URL
 from rich.console import Console
 
 from astrd.smass import ArchiveError
-from astrd.tuning import AllTrialsFailed
 from flows import features, ingest, pipeline, promote, schedule, summary, train, tune
 from tasks.progress import display
 
 console = Console(stderr=False)
 app = typer.Typer(help="The flows of the platform.", no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
-USER_ERRORS = (ArchiveError, AllTrialsFailed, FileNotFoundError, LookupError, ValueError)
+USER_ERRORS = (ArchiveError, FileNotFoundError, LookupError, RuntimeError, ValueError)
 
 
 def command(flow: Flow[..., Any], tell: Callable[[Console, Any], None]) -> None:
@@ -35,6 +35,8 @@ def command(flow: Flow[..., Any], tell: Callable[[Console, Any], None]) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of third parties, about each other; the tests make them errors
             try:
+                if not PREFECT_API_URL.value():
+                    console.print("Starting Prefect's own server ...", style="dim")  # it takes some seconds
                 with display(console):
                     result = flow(**options)
             except USER_ERRORS as error:

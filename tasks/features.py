@@ -20,6 +20,8 @@ def prepare_features(parent_run_id: str, raw: DatasetRef) -> DatasetRef:
         spectra = raw.read()
         table = dataset.features(spectra)
         features = dataset.write(table, FEATURES_PATH, FEATURES_SCHEMA, raw.data_source)
+        # Logged here, before the steps that use it at the same time: of two that are the first, MLflow fails one.
+        run.log_dataset(features, "result", "features")
         difference = np.array(table["reflectance"].tolist()) - np.array(spectra["reference_reflectance"].tolist())
         rms = np.sqrt((difference**2).mean(axis=1))
         parts = table["split"].value_counts()

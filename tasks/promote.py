@@ -80,7 +80,10 @@ def rollback(parent_run_id: str) -> Promotion:
     with step("rollback") as shown, tracking.step_run(parent_run_id, "promote", "rollback") as run:
         champion, previous = registry.swap_champion_and_previous()
         reason = f"rolled back from version {previous} to version {champion}"
-        run.set_tags({Tag.DECISION: reason})
+        named = registry.version_named(Alias.CHAMPION)
+        source = {Tag.DATA_SOURCE: named.tags[Tag.DATA_SOURCE]} if named and Tag.DATA_SOURCE in named.tags else {}
+        tracking.tag_run(parent_run_id, source)
+        run.set_tags({Tag.DECISION: reason, **source})
         run.log_params({"champion": champion, "previous": previous})
         registry.tag_version(champion, {Tag.DECISION: reason})
         create_markdown_artifact(f"# Rollback\n\n{REGISTERED_CNN}: {reason}.", key="promotion")
@@ -89,6 +92,8 @@ def rollback(parent_run_id: str) -> Promotion:
 
 
 def _best_candidate(flow_run_id: str) -> dict[str, str | float | DataSource]:
+    if not tracking.run_exists(flow_run_id):
+        raise LookupError(f"there is no run {flow_run_id!r}: give the id of a flow's run, as MLflow shows it")
     runs = [run for run in tracking.steps_of(flow_run_id, "train") if run.data.tags.get(Tag.CANDIDATE) == "true"]
     if not runs:
         raise LookupError(

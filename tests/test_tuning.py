@@ -250,9 +250,7 @@ def test_a_failed_trial_is_shown_with_its_error_and_the_search_goes_on(
     search: Search, few: LabelledSpectra, tmp_path: Path, instant_networks: None, instant_folds: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(
-        NetworkModel, "fit_with_validation", fails_every_second_time(NetworkModel.fit_with_validation)
-    )
+    monkeypatch.setattr(NetworkModel, "fit_with_validation", fails_every_second_time(NetworkModel.fit_with_validation))
     monkeypatch.setattr(tuning, "cross_validate", fails_every_second_time(tuning.cross_validate))
     told: list[Trial] = []
     found = search(few, tmp_path, 5, on_trial=told.append)
@@ -292,9 +290,7 @@ def test_the_best_trial_is_the_least_or_the_greatest_of_those_that_have_a_score(
         best_of([], minimise=True)
 
 
-def test_a_tuned_machine_has_the_params_of_its_trial(
-    few: LabelledSpectra, tmp_path: Path, instant_folds: None
-) -> None:
+def test_a_tuned_machine_has_the_params_of_its_trial(few: LabelledSpectra, tmp_path: Path, instant_folds: None) -> None:
     found = svm(few, tmp_path, 15)
     assert {trial.params["kernel"] for trial in found} == {"rbf", "poly", "linear"}
     for trial in found:

@@ -1,0 +1,250 @@
+"""The classifier that is served: the same answer for the same spectrum, however it arrives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from astrd import dataset, simulate
+from astrd.calibration import at_temperature
+from astrd.classifier import Calibration, Classifier
+from astrd.conformal import prediction_sets
+from astrd.dataset import LabelledSpectra
+from astrd.evaluation import cross_validate
+from astrd.networks import ConvolutionalNetwork, to_onnx
+from astrd.spectrum import Spectrum, channels_outside
+from astrd.taxonomy import BUS_CLASSES, MAIN_GROUP_OF, MAIN_GROUPS
+from astrd.training import FittedNetwork, NetworkModel, Recipe
+
+Parts = tuple[LabelledSpectra, LabelledSpectra]
+BUS_COLUMNS = [f"probability_{name}" for name in BUS_CLASSES]
+GROUP_COLUMNS = [f"probability_group_{name}" for name in MAIN_GROUPS]
+
+
+@pytest.fixture(scope="module")
+def trained(simulated_parts: Parts) -> tuple[FittedNetwork, Classifier]:
+    train, _ = simulated_parts
+    model = NetworkModel(
+        "small", "bus_class", ConvolutionalNetwork((8, 12), (5, 3), units=16), Recipe(epochs=40, averaging=0.9)
+    )
+    out_of_fold = cross_validate(model, train).probabilities
+    fitted = model.fit(train)
+    return fitted, Classifier(to_onnx(fitted.keras_model()), Calibration.fit(train, out_of_fold))
+
+
+@pytest.fixture(scope="module")
+def classifier(trained: tuple[FittedNetwork, Classifier]) -> Classifier:
+    return trained[1]
+
+
+def spectra_of(raw: pd.DataFrame) -> list[Spectrum]:
+    return [Spectrum.of(row.wavelength, row.reflectance, row.uncertainty, row.designation) for row in raw.itertuples()]
+
+
+@pytest.fixture(scope="module")
+def unseen() -> pd.DataFrame:
+    """Raw spectra that are exactly 1 at 0.55 µm and reach nearly to the ends of the channels."""
+    raw = simulate.survey(60, seed=77)
+    level = [np.interp(0.55, row.wavelength, row.reflectance) for row in raw.itertuples()]
+    for column in ("reflectance", "uncertainty"):
+        raw[column] = [values / own for values, own in zip(raw[column], level, strict=True)]
+    whole = [not channels_outside(spectrum, 0.02).any() for spectrum in spectra_of(raw)]
+    return raw[whole].reset_index(drop=True)
+
+
+@pytest.fixture(scope="module")
+def answers(classifier: Classifier, unseen: pd.DataFrame) -> pd.DataFrame:
+    return classifier.classify(spectra_of(unseen))
+
+
+def test_a_raw_spectrum_gets_what_the_network_says_of_its_features(
+    trained: tuple[FittedNetwork, Classifier], unseen: pd.DataFrame, answers: pd.DataFrame
+) -> None:
+    fitted, classifier = trained
+    features = np.array(dataset.features(unseen)["reflectance"].tolist())
+    of_features = classifier.bus_probabilities(features)
+    np.testing.assert_allclose(answers[BUS_COLUMNS], of_features, atol=1e-6)
+    of_network = at_temperature(fitted.probabilities(features), classifier.calibration.temperature)
+    np.testing.assert_allclose(answers[BUS_COLUMNS], of_network, atol=1e-5)
+    assert np.abs(of_features - classifier.bus_probabilities(features * [1.05] * 49)).max() > 1e-3
+
+
+@pytest.mark.archive
+def test_raw_spectra_of_the_archive_get_the_class_of_their_features(
+    classifier: Classifier, raw_table: pd.DataFrame
+) -> None:
+    """A spectrum's level, which is noisy, weighs its smoothing: raw ones of the archive are 1 within a few percent."""
+    features = np.array(dataset.features(raw_table)["reflectance"].tolist())
+    served = classifier.classify(spectra_of(raw_table))
+    trained = classifier.bus_probabilities(features)
+    difference = np.abs(served[BUS_COLUMNS].to_numpy() - trained).max(axis=1)
+    assert np.quantile(difference, 0.99) < 0.03
+    assert (served["bus_class"] == [BUS_CLASSES[code] for code in trained.argmax(axis=1)]).mean() > 0.99
+
+
+def test_a_raw_spectrum_may_be_at_any_level(classifier: Classifier, unseen: pd.DataFrame, answers) -> None:
+    scaled = [Spectrum.of(row.wavelength, 37 * row.reflectance, 37 * row.uncertainty) for row in unseen.itertuples()]
+    np.testing.assert_allclose(classifier.classify(scaled)[BUS_COLUMNS], answers[BUS_COLUMNS], atol=1e-6)
+
+
+def test_answers_do_not_contradict_each_other(answers: pd.DataFrame) -> None:
+    np.testing.assert_allclose(answers[BUS_COLUMNS].sum(axis=1), 1)
+    np.testing.assert_allclose(answers[GROUP_COLUMNS].sum(axis=1), 1)
+    for row in answers.to_dict("records"):
+        assert row["bus_class_probability"] == max(row[name] for name in BUS_COLUMNS)
+        assert row["bus_class_probability"] == row[f"probability_{row['bus_class']}"]
+        assert row["main_group_probability"] == row[f"probability_group_{row['main_group']}"]
+        of_group = sum(row[f"probability_{name}"] for name in BUS_CLASSES if MAIN_GROUP_OF[name] == row["main_group"])
+        assert row["main_group_probability"] == pytest.approx(of_group)
+        assert row["bus_prediction_set"][0] == row["bus_class"]
+        likelihoods = [row[f"probability_{name}"] for name in row["bus_prediction_set"]]
+        assert likelihoods == sorted(likelihoods, reverse=True)
+        assert row["is_outlier"] == (row["outlier_score"] > 1)
+
+
+def test_most_answers_are_right(unseen: pd.DataFrame, answers: pd.DataFrame) -> None:
+    right = (answers["main_group"].to_numpy(dtype=object) == unseen["main_group"].to_numpy(dtype=object)).mean()
+    most_common = unseen["main_group"].value_counts(normalize=True).max()
+    assert right > 0.8 > 0.6 > most_common
+
+
+def test_a_classifier_that_was_saved_answers_the_same(
+    classifier: Classifier, unseen: pd.DataFrame, answers: pd.DataFrame, tmp_path: Path
+) -> None:
+    classifier.save(tmp_path / "deep" / "folder")
+    loaded = Classifier.load(tmp_path / "deep" / "folder")
+    pd.testing.assert_frame_equal(loaded.classify(spectra_of(unseen)), answers, check_exact=True)
+    other = replace(loaded, calibration=replace(loaded.calibration, temperature=5.0))
+    assert not np.allclose(other.classify(spectra_of(unseen))[BUS_COLUMNS], answers[BUS_COLUMNS])
+
+
+@pytest.mark.parametrize("coverage", [0.9, 0.95, 0.99])
+def test_the_sets_of_a_very_sure_network_survive_saving(classifier: Classifier, coverage: float) -> None:
+    random = np.random.default_rng(0)
+    sure = at_temperature(random.dirichlet(np.full(26, 0.1), 400), 0.1)
+    scores = 1 - random.uniform(0, 1e-6, 300)
+    calibration = replace(classifier.calibration, conformity=scores)
+    loaded = Calibration.from_json(calibration.to_json())
+    np.testing.assert_array_equal(
+        prediction_sets(sure, loaded.conformity, coverage), prediction_sets(sure, scores, coverage)
+    )
+
+
+def test_a_large_batch_is_its_rows(classifier: Classifier, simulated_parts: Parts, unseen: pd.DataFrame) -> None:
+    rows = np.tile(simulated_parts[0].reflectance, (8, 1))[:2300]
+    together = classifier.bus_probabilities(rows)
+    assert together.shape == (2300, 26)
+    for row in (0, 999, 1000, 1999, 2000, 2299):
+        np.testing.assert_allclose(together[[row]], classifier.bus_probabilities(rows[[row]]), atol=1e-6)
+    spectra = (spectra_of(unseen) * 40)[:1100]
+    many = classifier.classify(spectra)
+    for row in (0, 555, 1000, 1099):
+        alone = classifier.classify([spectra[row]])
+        np.testing.assert_allclose(many.loc[[row], BUS_COLUMNS], alone[BUS_COLUMNS], atol=1e-6)
+        assert many.loc[row, "bus_prediction_set"] == alone.loc[0, "bus_prediction_set"]
+
+
+def test_no_spectra_get_no_answers(classifier: Classifier) -> None:
+    answers = classifier.classify([])
+    assert len(answers) == 0
+    assert "bus_class" in answers.columns
+
+
+def test_without_draws_nothing_is_said_of_them(answers: pd.DataFrame) -> None:
+    assert answers[["main_group_draw_share", "bus_class_draw_share"]].isna().all(axis=None)
+
+
+def test_draws_tell_how_often_the_noise_leaves_the_class(classifier: Classifier, unseen: pd.DataFrame) -> None:
+    spectra = spectra_of(unseen)
+    first, again = (classifier.classify(spectra, draws=4) for _ in range(2))
+    shares = first[["main_group_draw_share", "bus_class_draw_share"]].astype(float)
+    assert shares.isin([0, 0.25, 0.5, 0.75, 1]).all(axis=None)
+    pd.testing.assert_frame_equal(first, again)
+    quiet = [replace(spectrum, uncertainty=spectrum.uncertainty * 1e-6) for spectrum in spectra]
+    noisy = [replace(spectrum, uncertainty=spectrum.uncertainty * 5) for spectrum in spectra]
+    share = [classifier.classify(some, draws=4)["bus_class_draw_share"].astype(float).mean() for some in (quiet, noisy)]
+    assert share[0] == 1 > shares["bus_class_draw_share"].mean() > share[1]
+
+
+def test_draws_do_not_change_the_answer_itself(
+    classifier: Classifier, unseen: pd.DataFrame, answers: pd.DataFrame
+) -> None:
+    drawn = classifier.classify(spectra_of(unseen), draws=2)
+    pd.testing.assert_frame_equal(drawn[BUS_COLUMNS], answers[BUS_COLUMNS])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"coverage": 0.0}, "coverage between 0 and 1"),
+        ({"coverage": 1.0}, "coverage between 0 and 1"),
+        ({"coverage": -2.0}, "coverage between 0 and 1"),
+        ({"coverage": float("nan")}, "coverage between 0 and 1"),
+        ({"draws": -1}, "expected draws of 0 or more, got -1"),
+    ],
+)
+def test_a_param_out_of_range_is_named(classifier: Classifier, unseen: pd.DataFrame, changes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        classifier.classify(spectra_of(unseen)[:1], **changes)
+
+
+def test_more_coverage_means_larger_sets(classifier: Classifier, unseen: pd.DataFrame) -> None:
+    spectra = spectra_of(unseen)
+    sizes = [
+        classifier.classify(spectra, coverage)["bus_prediction_set"].map(len).mean() for coverage in (0.5, 0.9, 0.99)
+    ]
+    assert 1 <= sizes[0] < sizes[1] < sizes[2]
+
+
+def cut(spectrum: Spectrum, first: float, last: float) -> Spectrum:
+    kept = (spectrum.wavelength >= first) & (spectrum.wavelength <= last)
+    return Spectrum.of(spectrum.wavelength[kept], spectrum.reflectance[kept], spectrum.uncertainty[kept])
+
+
+def test_the_note_tells_what_was_extrapolated(classifier: Classifier, unseen: pd.DataFrame) -> None:
+    spectrum = spectra_of(unseen)[0]
+    short = cut(spectrum, 0.4605, 0.876)
+    note = classifier.classify([short])["note"][0]
+    assert "0.44-0.46 and 0.88-0.92 µm" in note
+    assert "extrapolated" in note
+    assert "8 of 49 channels" in note
+    within = Spectrum.of(np.linspace(0.43, 0.93, 60), np.linspace(0.9, 1.1, 60), np.full(60, 0.01))
+    assert classifier.classify([within])["note"][0] == ""
+
+
+def test_what_was_missing_at_the_ends_hardly_changes_the_answer(
+    classifier: Classifier, unseen: pd.DataFrame, answers: pd.DataFrame
+) -> None:
+    short = classifier.classify([cut(spectrum, 0.50, 0.85) for spectrum in spectra_of(unseen)])
+    assert (short["main_group"] == answers["main_group"]).mean() > 0.85
+    assert short["is_outlier"].mean() < 0.2  # a straight line at the ends would be one
+
+
+def test_notes_of_the_spectrum_itself_are_passed_on(classifier: Classifier, unseen: pd.DataFrame) -> None:
+    row = unseen.iloc[0]
+    note = classifier.classify([Spectrum.of(row["wavelength"][::-1], row["reflectance"][::-1])])["note"][0]
+    assert "points put in order of wavelength" in note
+    assert "no uncertainty given" in note
+
+
+def test_a_deep_band_is_an_outlier(classifier: Classifier, unseen: pd.DataFrame, answers: pd.DataFrame) -> None:
+    banded = []
+    for spectrum in spectra_of(unseen):
+        band = 1 - 0.5 * np.exp(-(((spectrum.wavelength - 0.70) / 0.03) ** 2))
+        banded.append(replace(spectrum, reflectance=spectrum.reflectance * band))
+    assert classifier.classify(banded)["is_outlier"].all()
+    assert answers["is_outlier"].mean() < 0.2
+
+
+def test_classes_that_were_not_learned_are_never_answered(
+    classifier: Classifier, simulated_parts: Parts, answers: pd.DataFrame
+) -> None:
+    absent = [name for code, name in enumerate(BUS_CLASSES) if code not in simulated_parts[0].bus]
+    assert absent
+    assert (answers[[f"probability_{name}" for name in absent]] == 0).all(axis=None)
+    assert not any(set(absent) & set(names) for names in answers["bus_prediction_set"])
+    assert (classifier.calibration.present == [name not in absent for name in BUS_CLASSES]).all()
