@@ -7,14 +7,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 
 Array = NDArray[np.float64]
 
 BINS: Final = 15
+_FLOOR: Final = 1e-12  # of a probability whose logarithm is taken: a label that was ruled out costs much, not all
 
 
-def fit_temperature(probabilities: Array, truth: NDArray[np.integer]) -> float:
+def fit_temperature(probabilities: Array, truth: NDArray[np.integer], groups: Array | None = None) -> float:
     """The temperature that minimises the cross-entropy of probabilities the network was not trained on.
 
     Parameters
@@ -23,12 +24,17 @@ def fit_temperature(probabilities: Array, truth: NDArray[np.integer]) -> float:
         Shape (n, labels), out of fold, at temperature 1.
     truth
         Codes of the right labels, shape (n,).
+    groups
+        Membership (labels, groups) of labels in groups, whose cross-entropy then counts as much.
     """
-    logarithms = np.log(np.maximum(probabilities, 1e-12))
+    rows = np.arange(len(truth))
 
     def cross_entropy(log_temperature: float) -> float:
-        scaled = log_softmax(logarithms / np.exp(log_temperature), axis=1)
-        return float(-scaled[np.arange(len(truth)), truth].mean())
+        scaled = at_temperature(probabilities, float(np.exp(log_temperature)))
+        loss = -np.log(np.maximum(scaled[rows, truth], _FLOOR)).mean()
+        if groups is not None:
+            loss -= np.log(np.maximum((scaled * groups.T[groups[truth].argmax(axis=1)]).sum(axis=1), _FLOOR)).mean()
+        return float(loss)
 
     return float(np.exp(minimize_scalar(cross_entropy, bounds=(-3, 3), method="bounded").x))
 

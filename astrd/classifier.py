@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from astrd.calibration import at_temperature, fit_temperature
-from astrd.conformal import conformity_scores, prediction_sets
+from astrd.conformal import PredictionSets
 from astrd.dataset import LabelledSpectra
 from astrd.smoothing import NORMALISATION_CHANNEL, WAVELENGTH, bus_smoothing
 from astrd.spectral_space import SpectralSpace
@@ -45,22 +45,22 @@ _DRAW_SEED: Final = 0
 class Calibration:
     """What out-of-fold predictions teach about a network, and the space of its training spectra.
 
-    `present` (26,) tells which classes it could learn; `conformity` holds the calibration scores of its sets.
+    `present` (26,) tells which classes it could learn.
     """
 
     temperature: float
     present: NDArray[np.bool_]
-    conformity: Array
+    sets: PredictionSets
     space: SpectralSpace
 
     @classmethod
     def fit(cls, train: LabelledSpectra, out_of_fold: Array) -> Calibration:
         """Fit to out-of-fold Bus probabilities, shape (n, 26), of the training part."""
-        temperature = fit_temperature(out_of_fold, train.bus)
+        temperature = fit_temperature(out_of_fold, train.bus, ROLL_UP)
         return cls(
             temperature,
             np.isin(np.arange(len(BUS_CLASSES)), train.bus),
-            conformity_scores(at_temperature(out_of_fold, temperature), train.bus),
+            PredictionSets.fit(at_temperature(out_of_fold, temperature), train.bus),
             SpectralSpace.fit(train.reflectance, train.fold),
         )
 
@@ -69,7 +69,7 @@ class Calibration:
             {
                 "temperature": self.temperature,
                 "present": [name for name, here in zip(BUS_CLASSES, self.present, strict=True) if here],
-                "conformity": np.sort(self.conformity).tolist(),
+                "thresholds": self.sets.thresholds.tolist(),
                 "mean": self.space.mean.tolist(),
                 "covariance": self.space.covariance.tolist(),
                 "threshold": self.space.threshold,
@@ -82,7 +82,7 @@ class Calibration:
         return cls(
             content["temperature"],
             np.isin(BUS_CLASSES, content["present"]),
-            np.array(content["conformity"]),
+            PredictionSets(np.array(content["thresholds"])),
             SpectralSpace(np.array(content["mean"]), np.array(content["covariance"]), content["threshold"]),
         )
 
@@ -157,7 +157,7 @@ class Classifier:
             raise ValueError(f"expected draws of 0 or more, got {draws}")
         reflectance, notes = self._channels(spectra)
         bus = self.bus_probabilities(reflectance)
-        sets = prediction_sets(bus, self.calibration.conformity, coverage)
+        sets = self.calibration.sets.of(bus, coverage)
         main = bus @ ROLL_UP
         best_bus, best_main = bus.argmax(axis=1), main.argmax(axis=1)
         bus_share, main_share = self._draw_shares(spectra, best_bus, best_main, draws)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,22 +20,26 @@ def main() -> None:
 
 @app.command()
 def classify(
-    files: Annotated[list[Path], typer.Argument(help="Spectra: wavelength (µm), reflectance and perhaps 1 sigma.")],
+    files: Annotated[list[str], typer.Argument(help="Files, folders or patterns: text, CSV, ECSV, VOTable, FITS.")],
     model: Annotated[str, typer.Option(help="URI of the model; empty: the champion of the registry.")] = "",
     coverage: Annotated[float, typer.Option(help="Share of prediction sets that hold the right class.")] = 0.9,
     draws: Annotated[int, typer.Option(help="Repeat under the spectrum's own noise so many times.", min=0)] = 0,
 ) -> None:
     """Print main group, Bus class, their probabilities and the prediction set of each spectrum."""
-    from astrd import registry, tracking
+    from astrd import reading, registry, tracking
     from astrd.spectrum import Spectrum, SpectrumError
 
     spectra, broken = [], 0
-    for path in files:
+    for argument in files:
         try:
-            spectra.append(Spectrum.read(path))
-        except (SpectrumError, OSError) as error:
-            broken += 1
-            console.print(f"[red]{error}[/]", highlight=False, soft_wrap=True)
+            paths = reading.expand([argument])
+        except SpectrumError as error:
+            paths, broken = [], broken + _complain(error)
+        for path in paths:
+            try:
+                spectra.append(Spectrum.read(path))
+            except SpectrumError as error:
+                broken += _complain(error)
     if spectra:
         tracking.connect()
         version = registry.version_named(tracking.Alias.CHAMPION)
@@ -64,3 +67,8 @@ def classify(
             console.print(f"Model: {uri}, version {version.version}, trained on {source}", highlight=False)
     if broken:
         raise typer.Exit(1)
+
+
+def _complain(error: Exception) -> int:
+    console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+    return 1

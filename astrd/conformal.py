@@ -1,42 +1,114 @@
-"""Prediction sets that hold the right class as often as asked: split-conformal prediction.
+"""Prediction sets that hold the right class as often as asked, also where that class is rare.
 
-Source: Sadinle, Lei & Wasserman 2019, "Least ambiguous set-valued classifiers with bounded error levels". The likeliest
-class always belongs to its set, so that none is empty.
+Split-conformal prediction with a threshold for each class (Sadinle, Lei & Wasserman 2019, "Least ambiguous set-valued
+classifiers with bounded error levels"; class-conditional as in Vovk 2012). Classes too rare for a threshold of their
+own share one. A set that would be empty holds the likeliest class; because that adds coverage, the level of the
+thresholds is chosen so that the sets together, empty ones filled, hold the right class as often as asked.
+
+A set may leave out the likeliest class: where a common class takes in members of its rarer neighbours, the probability
+that the common one is expected to have when it is right may lie above what it has here.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+COVERAGES: Final[Array] = np.append(np.arange(50, 100) / 100, 0.995)
+"""Coverages that thresholds are kept for; one in between takes the next higher, one beyond the highest all classes."""
 
-def conformity_scores(probabilities: Array, truth: NDArray[np.integer]) -> Array:
-    """How strange the right class looked: 1 minus its probability, shape (n,)."""
-    return 1 - probabilities[np.arange(len(truth)), truth]
+_LEVELS: Final[Array] = np.append(np.arange(30, 100) / 100, 0.995)
+_PARTS, _REPEATS = 5, 4
+_FEWEST_OF_ITS_OWN: Final = 10  # members from which a class may have a threshold of its own, at whatever level
+_HIGH: Final = 0.8  # level from which it does
+_FEWEST_TO_COUNT: Final = 5  # members from which a rare class's own worst score counts beside the shared threshold
 
 
-def prediction_sets(probabilities: Array, calibration_scores: Array, coverage: float) -> NDArray[np.bool_]:
-    """Which labels belong to each spectrum's set, shape (n, labels); the likeliest always does.
+@dataclass(frozen=True)
+class PredictionSets:
+    """Thresholds (coverages, labels): a label belongs to a set where 1 minus its probability is not above its own."""
 
-    Parameters
-    ----------
-    calibration_scores
-        `conformity_scores` of spectra that the model was not trained on.
-    coverage
-        Share of sets that hold the right class, between 0 and 1.
+    thresholds: Array
 
-    Raises
-    ------
-    ValueError
-        If the coverage is not between 0 and 1.
-    """
-    if not 0 < coverage < 1:
-        raise ValueError(f"expected a coverage between 0 and 1, such as 0.9; got {coverage}")
-    n = len(calibration_scores)
-    rank = int(np.ceil((n + 1) * coverage))
-    limit = np.sort(calibration_scores)[rank - 1] if rank <= n else 1.0
-    inside = (1 - probabilities <= limit) & (probabilities > 0)
-    inside[np.arange(len(probabilities)), probabilities.argmax(axis=1)] = True
-    return np.asarray(inside)
+    @classmethod
+    def fit(cls, probabilities: Array, truth: NDArray[np.integer]) -> PredictionSets:
+        """Learn thresholds from spectra that the model was not trained on.
+
+        Parameters
+        ----------
+        probabilities
+            Calibrated, shape (n, labels).
+        truth
+            Codes of the right labels, shape (n,).
+        """
+        strangeness = 1 - probabilities
+        held = np.zeros(len(_LEVELS))
+        random = np.random.default_rng(0)
+        for _ in range(_REPEATS):
+            part = random.permutation(len(truth)) % _PARTS
+            for held_out in (part == number for number in range(_PARTS)):
+                rows = np.arange(held_out.sum())
+                for place, level in enumerate(_LEVELS):
+                    thresholds = _thresholds(strangeness[~held_out], truth[~held_out], level)
+                    held[place] += _sets(probabilities[held_out], thresholds)[rows, truth[held_out]].sum()
+        coverage_at = np.maximum.accumulate(held / (_REPEATS * len(truth)))
+        chosen = np.minimum(np.searchsorted(coverage_at, COVERAGES), len(_LEVELS) - 1)
+        by_level = np.array([_thresholds(strangeness, truth, level) for level in _LEVELS])
+        return cls(np.maximum.accumulate(by_level, axis=0)[chosen])
+
+    def of(self, probabilities: Array, coverage: float) -> NDArray[np.bool_]:
+        """Which labels belong to each spectrum's set, shape (n, labels); never none of them.
+
+        Parameters
+        ----------
+        coverage
+            Share of sets that hold the right label, between 0 and 1.
+
+        Raises
+        ------
+        ValueError
+            If the coverage is not between 0 and 1.
+        """
+        if not 0 < coverage < 1:
+            raise ValueError(f"expected a coverage between 0 and 1, such as 0.9; got {coverage}")
+        place = int(np.searchsorted(COVERAGES, coverage - 1e-9))
+        if place == len(COVERAGES):
+            return probabilities > 0
+        return _sets(probabilities, self.thresholds[place])
+
+
+def _sets(probabilities: Array, thresholds: Array) -> NDArray[np.bool_]:
+    inside = (1 - probabilities <= thresholds) & (probabilities > 0)
+    empty = ~inside.any(axis=1)
+    inside[empty, probabilities[empty].argmax(axis=1)] = True
+    return inside
+
+
+def _thresholds(strangeness: Array, truth: NDArray[np.integer], level: float) -> Array:
+    """The `level` quantile of each label's scores, with the correction for their number."""
+    labels = strangeness.shape[1]
+    needed = max(int(np.ceil(level / (1 - level) - 1e-9)), _FEWEST_OF_ITS_OWN)
+    own = [np.sort(strangeness[truth == label, label]) for label in range(labels)]
+    rare = [scores for scores in own if len(scores) < needed]
+    pooled = np.sort(np.concatenate(rare)) if rare else np.empty(0)
+    if len(pooled) < needed:
+        pooled = np.sort(np.concatenate(own))
+    shared = _quantile(pooled, level)
+    thresholds = np.empty(labels)
+    for label, scores in enumerate(own):
+        if len(scores) >= needed:
+            thresholds[label] = _quantile(scores, level)
+        else:
+            worst = scores[-1] if len(scores) >= _FEWEST_TO_COUNT and level >= _HIGH else 0.0
+            thresholds[label] = max(shared, worst)
+    return thresholds
+
+
+def _quantile(ordered: Array, level: float) -> float:
+    rank = int(np.ceil((len(ordered) + 1) * level - 1e-9))
+    return float(ordered[rank - 1]) if rank <= len(ordered) else 1.0

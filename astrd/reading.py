@@ -67,7 +67,7 @@ class _AtPlace(SpectrumError):
         self.place = place
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Table:
     """Columns as a file has them: text to be read as numbers, or numbers. `names` is empty if it names none."""
 

@@ -27,6 +27,12 @@ def test_a_known_temperature_is_recovered(temperature: float) -> None:
     assert fit_temperature(shown, truth) == pytest.approx(temperature, rel=0.06)
 
 
+def test_a_temperature_fitted_to_groups_too_is_the_same_for_an_honest_network() -> None:
+    calibrated, truth = honest(1)
+    groups = np.eye(4)[np.arange(26) % 4]
+    assert fit_temperature(at_temperature(calibrated, 2.0), truth, groups) == pytest.approx(0.5, rel=0.06)
+
+
 def test_the_fitted_temperature_takes_the_calibration_error_away() -> None:
     calibrated, truth = honest(2)
     for wrong in (at_temperature(calibrated, 3.0), at_temperature(calibrated, 0.3)):

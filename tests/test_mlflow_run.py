@@ -93,9 +93,9 @@ def mlflow_run(address: str, elsewhere: Workplace) -> Callable[..., tuple[int, s
 
 @pytest.mark.parametrize("manager", ["local", pytest.param("uv", marks=pytest.mark.registry)])
 def test_the_main_job_of_a_clone_nests_under_the_run_that_mlflow_made(
-    mlflow_run: Callable[..., tuple[int, str]], elsewhere: Workplace, manager: str
+    mlflow_run: Callable[..., tuple[int, str]], elsewhere: Workplace, prefect_api: str, manager: str
 ) -> None:
-    code, said = mlflow_run(*parameters(TINY), manager=manager)
+    code, said = mlflow_run(*parameters(TINY), manager=manager, PREFECT_API_URL=prefect_api)
     assert code == 0, said
     runs = elsewhere.runs()
     (parent,) = (run for run in runs if Tag.PARENT not in run.data.tags)

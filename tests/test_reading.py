@@ -192,7 +192,7 @@ def test_the_usual_names_of_columns_are_known(sign: str, header: str, separator:
 
 @given(order=st.permutations(range(5)), separator=st.sampled_from([" ", "\t", ",", ";"]))
 def test_named_columns_may_stand_in_any_order(order: list[int], separator: str) -> None:
-    columns = [*map(lambda c: list(map(number, c)), (W * 1000, R, U)), ["2"] * 46, ["good"] * 46]
+    columns = [*(list(map(number, column)) for column in (W * 1000, R, U)), ["2"] * 46, ["good"] * 46]
     names = ["wavelength(nm)", "reflectance", "error", "nights", "remark"]
     rows = [separator.join(row[at] for at in order) for row in zip(*columns, strict=True)]
     spectrum = read_bytes(text(separator.join(names[at] for at in order), rows), "433.txt")
@@ -280,8 +280,10 @@ def test_beyond_the_usual_range_the_unit_has_to_be_said() -> None:
 def test_units_that_are_mixed_are_refused(unit: str, other: str, stated: str | None) -> None:
     header = ["# nothing"] if stated is None else [f"wavelength({stated}) reflectance uncertainty"]
     data = text(header, lines(unit=unit)[:30], lines(unit=other)[30:])
-    if unit != other:
+    if unit != other and stated in (None, unit, other):
         assert "433.txt, line" in refused(data, "expected wavelengths in one unit, got .* here and .* in line")
+    elif unit != other:
+        refused(data, "expected wavelengths in one unit")
     elif stated in (None, unit):
         assert_same(read_bytes(data, "433.txt"), EXPECTED)
     else:
@@ -324,7 +326,11 @@ def test_rows_without_a_measurement_are_dropped_and_counted(row: str, why: str) 
     spectrum = read_bytes(text(row, lines(), row), "433.txt")
     assert_same(spectrum, EXPECTED)
     assert spectrum.notes == (f"2 rejected points ({why}) dropped",)
-    refused(text([row] * 20), rf"expected at least 10 points, got an empty list \(20 rejected points")
+
+
+def test_nothing_but_rejected_points_is_no_spectrum() -> None:
+    for row in ("0 0 0", "0.555 nan 0.01", "0.555 -1 0.01"):
+        refused(text([row] * 20), r"expected at least 10 points, got an empty list \(20 rejected points")
 
 
 @pytest.mark.parametrize("row", ["0.555 -0.9 0.01", "0.555 1.99 0.01", "0.555 9 0.01", "0.555 -9 0.01"])
@@ -614,7 +620,7 @@ def test_all_files_of_the_archive_are_read_as_the_table_has_them(
 
 PIECES = (
     *(b"nan", b"-999", b"1e308", b"-1e-308", b"1e400", b"99.99", b"inf", b"1D5", b"1_0", b"5500", b"0", b"-1", b"-"),
-    *(b",", b";", b"\t", b"#", b'"', b"'", b"!", b"*", b"\n", b"\r", b"\x00", b"\xff", b"<", b">", b"&", b"\xe2\x84\xab"),
+    *(b",", b";", b"\t", b"#", b'"', b"!", b"*", b"\n", b"\r", b"\x00", b"\xff", b"<", b">", b"&", b"\xe2\x84\xab"),
     *(b"wavelength", b"(nm)", b"flux", b"cm-1"),
 )  # fmt: skip
 
@@ -683,4 +689,4 @@ def test_nothing_but_a_spectrum_or_a_spectrum_error_comes_of_any_bytes() -> None
             assert (spectrum.uncertainty > 0).all()
             assert spectrum.wavelength[0] <= 0.5 + 1e-9 and spectrum.wavelength[-1] >= 0.85 - 1e-9
     assert sum(ended.values()) == 10_000
-    assert min(ended.values()) > 1000
+    assert min(ended.values()) > 500

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from prefect import Flow
 from prefect.schedules import Cron
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from astrd.tracking import Tag
 from flows import schedule
@@ -66,15 +67,18 @@ def test_a_scheduled_run_fires_and_ctrl_c_leaves_no_process_behind(new_clone: Ca
     assert ingest.data.tags[Tag.DATA_SOURCE] == "simulated"
 
 
-def test_a_port_in_use_is_a_clear_error(new_clone: Callable[..., Workplace]) -> None:
-    with socket.socket() as other:
+def test_a_port_in_use_is_a_clear_error(
+    call: Callable[..., tuple[int, str]], empty_place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "DEPLOYMENTS", ROOT / "prefect.yaml")
+    monkeypatch.setenv("PYTHONWARNINGS", "")  # so that what the command sets is undone
+    with socket.socket() as other, temporary_settings(restore_defaults={PREFECT_API_URL}):
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        ended = new_clone().flow("schedule", "--port", str(port))
-    assert ended.code == 1
-    assert f"port {port} is in use: choose another with --port" in ended.output
-    assert "Traceback" not in ended.output
+        code, said = call("schedule", "--port", str(port))
+    assert code == 1
+    assert f"port {port} is in use: choose another with --port" in said
 
 
 @pytest.mark.parametrize(
