@@ -32,6 +32,9 @@ Array = NDArray[np.float64]
 
 NETWORK_FILE: Final = "network.onnx"
 CONSTANTS_FILE: Final = "classifier.json"
+FORMAT: Final = 1
+"""Of the constants file; another number says that another version of this package has to read it."""
+
 DEFAULT_COVERAGE: Final = 0.9
 DEFAULT_DRAWS: Final = 0
 TRUSTED_EXTRAPOLATION: Final = 0.02
@@ -39,6 +42,10 @@ TRUSTED_EXTRAPOLATION: Final = 0.02
 
 _ROWS_A_CALL: Final = 1000  # larger batches fall out of the processor's cache and are slower
 _DRAW_SEED: Final = 0
+
+
+class OtherVersionError(ValueError):
+    """A classifier's files were written by a version of this package that this one does not understand."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,7 @@ class Calibration:
     def to_json(self) -> str:
         return json.dumps(
             {
+                "format": FORMAT,
                 "temperature": self.temperature,
                 "present": [name for name, here in zip(BUS_CLASSES, self.present, strict=True) if here],
                 "thresholds": self.sets.thresholds.tolist(),
@@ -78,7 +86,19 @@ class Calibration:
 
     @classmethod
     def from_json(cls, text: str) -> Calibration:
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        OtherVersionError
+            If another version of this package wrote it.
+        """
         content = json.loads(text)
+        if content.get("format") != FORMAT:
+            raise OtherVersionError(
+                f"expected a classifier in format {FORMAT}, got {content.get('format')}: another version of "
+                "astrd-spctra made it; train and promote anew, or serve it in its own environment"
+            )
         return cls(
             content["temperature"],
             np.isin(BUS_CLASSES, content["present"]),

@@ -131,8 +131,10 @@ def classifier_of(run_id: str) -> Classifier:
 
 def load_classifier(model_uri: str) -> Classifier:
     """The classifier of a logged or registered model, such as `models:/asteroid-taxonomy-cnn@champion`."""
-    model = mlflow.pyfunc.load_model(model_uri, suppress_warnings=True)
-    return model.unwrap_python_model().classifier
+    model = mlflow.pyfunc.load_model(model_uri, suppress_warnings=True).unwrap_python_model()
+    if not isinstance(getattr(model, "classifier", None), Classifier):
+        raise ValueError(f"expected a model that this package logged, got {model_uri}")
+    return model.classifier
 
 
 def register(run_id: str, tags: Mapping[str, str], description: str) -> int:

@@ -11,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 
 from astrd import catalogue, dataset, metrics, registry, tracking
 from astrd.catalogue import BASELINES, Settings
+from astrd.classifier import OtherVersionError
 from astrd.dataset import DatasetRef, DataSource, LabelledSpectra
 from astrd.promotion import GATE_SCORE, SELECTION_SCORE, Contender, Decision, decide
 from astrd.tracking import REGISTERED_CNN, Alias, StepRun, Tag
@@ -59,7 +60,7 @@ def promote(parent_run_id: str, candidates_of: str, features: DatasetRef) -> Pro
                 Tag.DATA_SOURCE: source,
                 Tag.DATA_SHA256: best["data_sha256"],
                 SELECTION_SCORE: f"{best['score']:.4f}",
-                f"test_{GATE_SCORE}": f"{candidate.score:.4f}",
+                f"test_{GATE_SCORE}": repr(candidate.score),
                 Tag.DECISION: decision.reason,
             },
             _description(name, source, best["score"], candidate.score, decision),
@@ -122,7 +123,10 @@ def _contender(alias: str, test: LabelledSpectra) -> Contender | None:
     version = registry.version_named(alias)
     if version is None:
         return None
-    score = _gate_score(f"models:/{REGISTERED_CNN}/{version.version}", test)
+    try:
+        score = _gate_score(f"models:/{REGISTERED_CNN}/{version.version}", test)
+    except OtherVersionError:  # the split is fixed, so what it scored when it was registered still holds
+        score = float(version.tags[f"test_{GATE_SCORE}"])
     source: DataSource = "smass2" if version.tags.get(Tag.DATA_SOURCE) == "smass2" else "simulated"
     return Contender(f"version {version.version}", source, score)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astrd.calibration import at_temperature, expected_calibration_error, fit_temperature
@@ -41,6 +41,7 @@ def test_the_fitted_temperature_takes_the_calibration_error_away() -> None:
         assert expected_calibration_error(repaired, truth) < 0.03
 
 
+@settings(max_examples=20)
 @given(seed=SEEDS)
 def test_honest_probabilities_have_next_to_no_calibration_error(seed: int) -> None:
     assert expected_calibration_error(*honest(seed)) < 0.03

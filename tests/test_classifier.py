@@ -11,7 +11,7 @@ import pytest
 
 from astrd import dataset, simulate
 from astrd.calibration import at_temperature
-from astrd.classifier import Calibration, Classifier
+from astrd.classifier import Calibration, Classifier, OtherVersionError
 from astrd.conformal import PredictionSets
 from astrd.dataset import LabelledSpectra
 from astrd.evaluation import cross_validate
@@ -129,6 +129,12 @@ def test_the_sets_of_a_very_sure_network_survive_saving(classifier: Classifier, 
     sets = PredictionSets.fit(sure, sure.argmax(axis=1))
     loaded = Calibration.from_json(replace(classifier.calibration, sets=sets).to_json())
     np.testing.assert_array_equal(loaded.sets.of(sure, coverage), sets.of(sure, coverage))
+
+
+def test_files_of_another_version_are_refused(classifier: Classifier) -> None:
+    text = classifier.calibration.to_json().replace('"format": 1', '"format": 0')
+    with pytest.raises(OtherVersionError, match="expected a classifier in format 1, got 0"):
+        Calibration.from_json(text)
 
 
 def test_a_large_batch_is_its_rows(classifier: Classifier, simulated_parts: Parts, unseen: pd.DataFrame) -> None:

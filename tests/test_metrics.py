@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astrd.dataset import LabelledSpectra
@@ -66,6 +66,7 @@ def test_the_name_of_a_score_says_its_level(target, prefixes) -> None:
     assert scores(target, spectra, probabilities).keys() == expected | {"x_f1"}
 
 
+@settings(max_examples=20)
 @given(seed=SEEDS)
 def test_right_answers_score_one_and_none_scores_more(seed: int) -> None:
     classes = np.random.default_rng(seed).choice(BUS_CLASSES, 12)
