@@ -78,9 +78,7 @@ class Calibration:
                 "temperature": self.temperature,
                 "present": [name for name, here in zip(BUS_CLASSES, self.present, strict=True) if here],
                 "thresholds": self.sets.thresholds.tolist(),
-                "mean": self.space.mean.tolist(),
-                "covariance": self.space.covariance.tolist(),
-                "threshold": self.space.threshold,
+                "space": self.space.to_dict(),
             }
         )
 
@@ -103,7 +101,7 @@ class Calibration:
             content["temperature"],
             np.isin(BUS_CLASSES, content["present"]),
             PredictionSets(np.array(content["thresholds"])),
-            SpectralSpace(np.array(content["mean"]), np.array(content["covariance"]), content["threshold"]),
+            SpectralSpace.from_dict(content["space"]),
         )
 
 
@@ -224,11 +222,11 @@ class Classifier:
         if draws == 0:
             return [None] * len(spectra), [None] * len(spectra)
         bus_agree, main_agree = np.zeros(len(spectra)), np.zeros(len(spectra))
-        random = np.random.default_rng(_DRAW_SEED)
+        noise = [np.random.default_rng(_DRAW_SEED) for _ in spectra]  # one each: the rows beside it change no answer
         for _ in range(draws):
             noisy = [
                 replace(s, reflectance=s.reflectance + s.uncertainty * random.standard_normal(len(s.wavelength)))
-                for s in spectra
+                for s, random in zip(spectra, noise, strict=True)
             ]
             probabilities = self.bus_probabilities(self._channels(noisy)[0])
             bus_agree += probabilities.argmax(axis=1) == bus

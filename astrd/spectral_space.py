@@ -1,30 +1,50 @@
 """The low-rank space in which the archive's spectra lie: how strange a spectrum is, and what its missing ends were.
 
-A probabilistic principal component analysis (Tipping & Bishop 1999): spectra are Gaussian with a covariance of a few
-components and equal noise in every channel.
+Spectra are described by a probabilistic principal component analysis (Tipping & Bishop 1999): a few components and
+equal noise in every channel. A spectrum is strange by its distance from the nearest archive spectra in the whitened
+components, by what the components leave over, and by being smoother than any real measurement (a straight line is near
+many spectra and yet none of them).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from functools import cached_property
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
 Array = NDArray[np.float64]
 
 COMPONENTS: Final = 8
+"""Of the covariance, from which missing channels are filled."""
+
+DISTANCE_COMPONENTS: Final = 5
+NEIGHBOURS: Final = 3
 FALSE_ALARMS: Final = 0.05
+
+_SMALLEST_ROUGHNESS: Final = 1e-6  # far below any measurement: an exact line has none at all
 
 
 @dataclass(frozen=True)
 class SpectralSpace:
-    """`mean` (49,) and `covariance` (49, 49) of spectra; `threshold` is the score above which one is an outlier."""
+    """What a training set teaches about spectra.
+
+    `mean` (49,), `components` (8, 49), `variances` (8,) and `noise`, the variance of the channels beside them;
+    `archive` (n, 5) holds the training spectra in the whitened components, `roughness` the mean and standard deviation
+    of the logarithm of theirs. Scores above `threshold` are outliers.
+    """
 
     mean: Array
-    covariance: Array
-    threshold: float
+    components: Array
+    variances: Array
+    noise: float
+    archive: Array
+    roughness: tuple[float, float]
+    threshold: float = 1.0
 
     @classmethod
     def fit(cls, reflectance: Array, fold: NDArray[np.int64]) -> SpectralSpace:
@@ -32,37 +52,77 @@ class SpectralSpace:
         scores = np.empty(len(reflectance))
         for held_out in np.unique(fold):
             rows = fold == held_out
-            mean, covariance = _moments(reflectance[~rows])
-            scores[rows] = _distance(reflectance[rows], mean, covariance)
-        mean, covariance = _moments(reflectance)
-        return cls(mean, covariance, float(np.quantile(scores, 1 - FALSE_ALARMS)))
+            scores[rows] = cls._of(reflectance[~rows]).outlier_scores(reflectance[rows])
+        return cls._of(reflectance, float(np.quantile(scores, 1 - FALSE_ALARMS)))
+
+    @classmethod
+    def _of(cls, reflectance: Array, threshold: float = 1.0) -> SpectralSpace:
+        mean = reflectance.mean(axis=0)
+        values, vectors = np.linalg.eigh(np.cov(reflectance, rowvar=False))
+        values, vectors = values[::-1], vectors[:, ::-1]
+        components, variances = np.ascontiguousarray(vectors[:, :COMPONENTS].T), values[:COMPONENTS].copy()
+        logarithm = _log_roughness(reflectance)
+        archive = _whitened(reflectance - mean, components, variances)
+        return cls(
+            mean, components, variances, float(values[COMPONENTS:].mean()), archive,
+            (float(logarithm.mean()), float(logarithm.std())), threshold,
+        )  # fmt: skip
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as lists and numbers."""
+        return {
+            "mean": self.mean.tolist(),
+            "components": self.components.tolist(),
+            "variances": self.variances.tolist(),
+            "noise": self.noise,
+            "archive": self.archive.tolist(),
+            "roughness": list(self.roughness),
+            "threshold": self.threshold,
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> SpectralSpace:
+        """Read what `to_dict` wrote."""
+        arrays = {name: np.array(content[name]) for name in ("mean", "components", "variances", "archive")}
+        mean, deviation = content["roughness"]
+        return cls(**arrays, noise=content["noise"], roughness=(mean, deviation), threshold=content["threshold"])
 
     def outlier_scores(self, reflectance: Array) -> Array:
-        """Mahalanobis distance from the archive's mean divided by its threshold, shape (n,): above 1 is an outlier."""
-        return _distance(reflectance, self.mean, self.covariance) / self.threshold
+        """How strange spectra (n, 49) are, in units of the threshold, shape (n,): above 1 is an outlier."""
+        offset = reflectance - self.mean
+        within = _whitened(offset, self.components, self.variances)
+        distance = self._neighbours.query(within, NEIGHBOURS)[0].mean(axis=1)
+        projected = offset @ self.components[:DISTANCE_COMPONENTS].T
+        left_over = np.maximum((offset**2).sum(axis=1) - (projected**2).sum(axis=1), 0)
+        residual = np.sqrt(left_over / self.noise / (len(self.mean) - DISTANCE_COMPONENTS))
+        mean, deviation = self.roughness
+        too_smooth = np.maximum((mean - _log_roughness(reflectance)) / deviation, 0)
+        return np.asarray(np.sqrt(distance**2 + (residual / 4) ** 2 + (too_smooth / 2) ** 2) / self.threshold)
 
     def completed(self, reflectance: Array, missing: NDArray[np.bool_]) -> Array:
         """A spectrum (49,) whose missing channels are the ones expected from those that were seen."""
         if not missing.any():
             return reflectance
         seen = ~missing
-        gain = np.linalg.solve(self.covariance[np.ix_(seen, seen)], (reflectance - self.mean)[seen])
+        gain = np.linalg.solve(self._covariance[np.ix_(seen, seen)], (reflectance - self.mean)[seen])
         completed = reflectance.copy()
-        completed[missing] = self.mean[missing] + self.covariance[np.ix_(missing, seen)] @ gain
+        completed[missing] = self.mean[missing] + self._covariance[np.ix_(missing, seen)] @ gain
         return completed
 
+    @cached_property
+    def _neighbours(self) -> KDTree:
+        return KDTree(self.archive)
 
-def _moments(reflectance: Array) -> tuple[Array, Array]:
-    mean = reflectance.mean(axis=0)
-    values, vectors = np.linalg.eigh(np.cov(reflectance - mean, rowvar=False))
-    values, vectors = values[::-1], vectors[:, ::-1]
-    noise = values[COMPONENTS:].mean()
-    components = vectors[:, :COMPONENTS]
-    covariance = components * (values[:COMPONENTS] - noise) @ components.T + noise * np.eye(len(mean))
-    return mean, covariance
+    @cached_property
+    def _covariance(self) -> Array:
+        excess = (self.variances - self.noise)[:, None] * self.components
+        return np.asarray(self.components.T @ excess + self.noise * np.eye(len(self.mean)))
 
 
-def _distance(reflectance: Array, mean: Array, covariance: Array) -> Array:
-    offset = reflectance - mean
-    squared = (offset * np.linalg.solve(covariance, offset.T).T).sum(axis=1)
-    return np.sqrt(squared)
+def _whitened(offset: Array, components: Array, variances: Array) -> Array:
+    return np.asarray(offset @ components[:DISTANCE_COMPONENTS].T / np.sqrt(variances[:DISTANCE_COMPONENTS]))
+
+
+def _log_roughness(reflectance: Array) -> Array:
+    roughness = np.sqrt((np.diff(reflectance, 2, axis=1) ** 2).mean(axis=1))
+    return np.asarray(np.log(np.maximum(roughness, _SMALLEST_ROUGHNESS)))

@@ -17,6 +17,11 @@ FEWEST_POINTS: Final = 10
 NEEDED_RANGE: Final = (0.50, 0.85)
 WIDEST_GAP: Final = 0.1
 MOST_TIMES_LEVEL: Final = 100.0
+LEAST_SIGNAL: Final = 3.0
+NORMALISED_WITHIN: Final = 0.1
+"""Spectra whose level at 0.55 µm is this near to 1 are left at it, as those of the archive are in training."""
+
+_NEAR: Final = 0.02  # µm around 0.55 from which the level is taken
 COMMENTS: Final = ("#", "!", ";")
 _LARGEST: Final = 1e50  # beyond it, and below its inverse, squares and their ratios overflow
 _SLACK: Final = 1e-9  # wavelengths are decimal numbers: 0.85 may arrive as 0.8500000000000001
@@ -38,8 +43,8 @@ class SpectrumError(ValueError):
 class Spectrum:
     """A visible reflectance spectrum.
 
-    `wavelength` (µm, strictly increasing), `reflectance` (relative) and `uncertainty` (1 sigma) have shape (n,).
-    `notes` say what was assumed or changed on the way here. Make one with `Spectrum.of`, which checks.
+    `wavelength` (µm, strictly increasing), `reflectance` (relative, about 1 at 0.55 µm) and `uncertainty` (1 sigma)
+    have shape (n,). `notes` say what was assumed or changed on the way here. Make one with `Spectrum.of`, which checks.
     """
 
     wavelength: Array
@@ -96,21 +101,29 @@ class Spectrum:
             w, r, u = _averaged(w, r, u)
             notes.append(f"{count - len(w)} points at repeated wavelengths averaged")
             _check_points(w)
-        inside = (w > NEEDED_RANGE[0] - 0.05) & (w < NEEDED_RANGE[1] + 0.05)
-        level = float(np.interp(NORMALISATION_WAVELENGTH, w, r))
+        given = u is not None
+        if u is None:
+            inside = (w > NEEDED_RANGE[0] - 0.05) & (w < NEEDED_RANGE[1] + 0.05)
+            u = np.full(len(w), max(_scatter(r[inside]), _SMALLEST_NOISE * float(np.median(np.abs(r)))))
+        level, doubt = _level(w, r, u)
         if level < 1 / _LARGEST:
             raise SpectrumError(f"expected a reflectance above 0 at 0.55 µm, where it is normalised; got {level:g}")
+        if level < LEAST_SIGNAL * doubt:
+            raise SpectrumError(
+                f"expected a reflectance at 0.55 µm, where it is normalised, of at least {LEAST_SIGNAL:g} times its "
+                f"uncertainty; got {level:g} with {doubt:.2g}"
+            )
         if (far := np.abs(r) > MOST_TIMES_LEVEL * level).any():
             at = int(far.argmax())
             raise SpectrumError(
                 f"expected reflectances of the size of that at 0.55 µm, {level:g}; got {r[at]:g} at {w[at]:g} µm",
                 float(w[at]),
             )
-        if u is None:
-            noise = _scatter(r[inside]) or _SMALLEST_NOISE * level
-            u = np.full(len(w), noise)
-            notes.append(f"no uncertainty given: 1 sigma of {noise / level:.2g} estimated from the scatter")
-        return cls(w, r / level, u / level, str(designation), tuple(notes))
+        if not given:
+            notes.append(f"no uncertainty given: 1 sigma of {u[0] / level:.2g} estimated from the scatter")
+        if abs(level - 1) > NORMALISED_WITHIN:
+            r, u = r / level, u / level
+        return cls(w, r, u, str(designation), tuple(notes))
 
     @classmethod
     def read(cls, path: str | Path) -> Spectrum:
@@ -118,6 +131,14 @@ class Spectrum:
         from astrd.reading import read  # it makes spectra itself
 
         return read(path)
+
+
+def _level(w: Array, r: Array, u: Array) -> tuple[float, float]:
+    """Reflectance at 0.55 µm and its 1 sigma: the median of the points around it, else interpolated."""
+    near = np.abs(w - NORMALISATION_WAVELENGTH) <= _NEAR
+    if not near.any():
+        return float(np.interp(NORMALISATION_WAVELENGTH, w, r)), float(np.interp(NORMALISATION_WAVELENGTH, w, u))
+    return float(np.median(r[near])), float(np.median(u[near]) / np.sqrt(near.sum()))
 
 
 def covers(wavelength: Array) -> bool:

@@ -25,7 +25,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import mlflow
 import pandas as pd
-from mlflow.data.dataset_source_registry import resolve_dataset_source
+from mlflow.data.dataset_source_registry import get_dataset_source_from_json
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Metric, Param, Run
 from mlflow.exceptions import MlflowException
@@ -131,6 +131,7 @@ def step_run(
     experiment_id = connect()
     all_tags = {Tag.STEP: step, Tag.SOURCE_NAME: f"flows {step}", **(tags or {})}
     if run_id:
+        _close_parent(run_id)
         mlflow.MlflowClient().set_tag(run_id, Tag.PARENT, parent_run_id)
         run = mlflow.start_run(run_id=run_id, nested=True, tags=all_tags)
     else:
@@ -143,6 +144,14 @@ def step_run(
         except Exception as error:
             mlflow.set_tag("mlflow.note.content", f"Failed: {type(error).__name__}: {error}")
             raise
+
+
+def _close_parent(run_id: str) -> None:
+    """Say of the flow that a run was cut short with that it was killed: nothing else will."""
+    client = mlflow.MlflowClient()
+    parent_run_id = client.get_run(run_id).data.tags.get(Tag.PARENT)
+    if parent_run_id and client.get_run(parent_run_id).info.status == "RUNNING":
+        client.set_terminated(parent_run_id, "KILLED")
 
 
 @dataclass(frozen=True)
@@ -162,7 +171,7 @@ class StepRun:
 
     def log_dataset(self, dataset: DatasetRef, context: str, name: str) -> None:
         """Record which data the run used: where they lie, how they are called, their digest."""
-        source = resolve_dataset_source(Path(dataset.path).resolve().as_uri())
+        source = get_dataset_source_from_json(json.dumps({"uri": Path(dataset.path).resolve().as_uri()}), "local")
         entry = MetaDataset(source, name=f"{dataset.data_source}-{name}", digest=dataset.sha256[:16])
         mlflow.log_input(entry, context=context)
         mlflow.set_tags({Tag.DATA_SOURCE: dataset.data_source, Tag.DATA_SHA256: dataset.sha256})

@@ -74,21 +74,19 @@ def test_a_raw_spectrum_gets_what_the_network_says_of_its_features(
 
 
 @pytest.mark.archive
-def test_raw_spectra_of_the_archive_get_the_class_of_their_features(
+def test_raw_spectra_of_the_archive_get_what_training_saw_of_them(
     classifier: Classifier, raw_table: pd.DataFrame
 ) -> None:
-    """A spectrum's level, which is noisy, weighs its smoothing: raw ones of the archive are 1 within a few percent."""
     features = np.array(dataset.features(raw_table)["reflectance"].tolist())
     served = classifier.classify(spectra_of(raw_table))
-    trained = classifier.bus_probabilities(features)
-    difference = np.abs(served[BUS_COLUMNS].to_numpy() - trained).max(axis=1)
-    assert np.quantile(difference, 0.99) < 0.03
-    assert (served["bus_class"] == [BUS_CLASSES[code] for code in trained.argmax(axis=1)]).mean() > 0.99
+    np.testing.assert_allclose(served[BUS_COLUMNS], classifier.bus_probabilities(features), atol=1e-6)
 
 
 def test_a_raw_spectrum_may_be_at_any_level(classifier: Classifier, unseen: pd.DataFrame, answers) -> None:
     scaled = [Spectrum.of(row.wavelength, 37 * row.reflectance, 37 * row.uncertainty) for row in unseen.itertuples()]
-    np.testing.assert_allclose(classifier.classify(scaled)[BUS_COLUMNS], answers[BUS_COLUMNS], atol=1e-6)
+    again = classifier.classify(scaled)
+    np.testing.assert_allclose(again[BUS_COLUMNS], answers[BUS_COLUMNS], atol=0.02)
+    assert (again["bus_class"] == answers["bus_class"]).all()
 
 
 def test_answers_do_not_contradict_each_other(answers: pd.DataFrame) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -49,9 +51,21 @@ def test_shapes_that_no_asteroid_has_are_outliers(space: SpectralSpace, parts: P
     assert (ordinary <= 1).mean() > 0.9
 
 
-def test_the_mean_spectrum_is_the_least_strange(space: SpectralSpace, parts: Parts) -> None:
-    assert space.outlier_scores(space.mean[None])[0] == pytest.approx(0, abs=1e-9)
-    assert space.outlier_scores(parts[1].reflectance).min() > 0
+def test_a_spectrum_of_the_archive_is_less_strange_than_halfway_to_nowhere(space: SpectralSpace, parts: Parts) -> None:
+    known = parts[0].reflectance
+    away = space.mean + 3 * (known - space.mean)
+    assert (space.outlier_scores(away) > space.outlier_scores(known)).mean() > 0.95
+
+
+def test_a_straight_line_is_smoother_than_any_measurement(space: SpectralSpace) -> None:
+    lines = 1 + np.linspace(-0.3, 0.6, 7)[:, None] * (WAVELENGTH - 0.55)
+    assert (space.outlier_scores(lines) > 1).all()
+
+
+def test_a_space_survives_saving(space: SpectralSpace, parts: Parts) -> None:
+    again = SpectralSpace.from_dict(json.loads(json.dumps(space.to_dict())))
+    rows = parts[1].reflectance
+    np.testing.assert_array_equal(again.outlier_scores(rows), space.outlier_scores(rows))
 
 
 @pytest.mark.parametrize(
