@@ -122,7 +122,8 @@ def expand(arguments: Sequence[str | Path]) -> list[Path]:
 
     Arguments keep their order; what a folder or pattern brings is sorted. A folder brings the files in it, neither
     hidden ones nor those of folders in it; a pattern brings files only. A path that is there is no pattern, and a
-    pattern that matches nothing is tried with `[` as a letter: `a000001.[2]` and `*.[2]` name files of SMASS.
+    pattern that matches nothing is tried with `.[2]`, which ends the names of SMASS, and then with every `[` taken by
+    the letter.
 
     Raises
     ------
@@ -152,7 +153,8 @@ def _files(argument: str) -> list[Path]:
         return [path]
     if not any(letter in argument for letter in "*?["):
         raise SpectrumError(f"{argument}: expected a file or folder, got the name of none")
-    hits = _matches(str(path)) or _matches(str(path).replace("[", "[[]"))
+    pattern = str(path)
+    hits = _matches(pattern) or _matches(pattern.replace(".[2]", ".[[]2]")) or _matches(pattern.replace("[", "[[]"))
     if not hits:
         raise SpectrumError(f"{argument}: expected a pattern of files, got one that none matches")
     return hits

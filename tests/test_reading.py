@@ -564,7 +564,7 @@ def test_folders_and_patterns_bring_their_files(tmp_path: Path) -> None:
     assert names("*.txt") == ["a.txt", "b.txt"]
     assert names("**/*.txt") == ["[e]/f.txt", "[e]/g/h.txt", "a.txt", "b.txt"]
     assert names("c.csv", "*", "a.txt") == ["c.csv", "a.txt", "b.txt", "d.[2]"]
-    assert names("d.[2]") == names("*.[2]") == ["d.[2]"]
+    assert names("d.[2]") == names("*.[2]") == names("[a-d].[2]") == ["d.[2]"]
     assert names("[e]") == names("[e]/*.txt") == ["[e]/f.txt"]
     assert names("[ab].txt") == ["a.txt", "b.txt"]
 
