@@ -20,7 +20,7 @@ from scipy.special import softmax
 from astrd.calibration import at_temperature, fit_temperature
 from astrd.conformal import PredictionSets
 from astrd.dataset import LabelledSpectra
-from astrd.smoothing import NORMALISATION_CHANNEL, WAVELENGTH, bus_smoothing
+from astrd.smoothing import WAVELENGTH, bus_smoothing
 from astrd.spectral_space import SpectralSpace
 from astrd.spectrum import Spectrum, channels_outside
 from astrd.taxonomy import BUS_CLASSES, MAIN_GROUPS, ROLL_UP
@@ -42,6 +42,7 @@ TRUSTED_EXTRAPOLATION: Final = 0.02
 
 _ROWS_A_CALL: Final = 1000  # larger batches fall out of the processor's cache and are slower
 _DRAW_SEED: Final = 0
+_COMPLETIONS: Final = 32
 
 
 class OtherVersionError(ValueError):
@@ -173,8 +174,8 @@ class Classifier:
         """
         if draws < 0:
             raise ValueError(f"expected draws of 0 or more, got {draws}")
-        reflectance, notes = self._channels(spectra)
-        bus = self.bus_probabilities(reflectance)
+        reflectance, missing, notes = self._channels(spectra)
+        bus = self._bus_of_partial(reflectance, missing)
         sets = self.calibration.sets.of(bus, coverage)
         main = bus @ ROLL_UP
         best_bus, best_main = bus.argmax(axis=1), main.argmax(axis=1)
@@ -198,22 +199,37 @@ class Classifier:
         }
         return pd.DataFrame(columns)
 
-    def _channels(self, spectra: Sequence[Spectrum]) -> tuple[Array, list[list[str]]]:
+    def _channels(self, spectra: Sequence[Spectrum]) -> tuple[Array, NDArray[np.bool_], list[list[str]]]:
+        """Reflectance (n, 49), the channels of it that were filled from the archive's space (n, 49), and the notes."""
         reflectance = bus_smoothing(
             [s.wavelength for s in spectra], [s.reflectance for s in spectra], [s.uncertainty for s in spectra]
         )
         notes = [list(spectrum.notes) for spectrum in spectra]
+        missing = np.zeros(reflectance.shape, dtype=bool)
         for row, spectrum in enumerate(spectra):
-            extrapolated = channels_outside(spectrum, 0.0)
-            if extrapolated.any():
-                missing = channels_outside(spectrum, TRUSTED_EXTRAPOLATION)
-                reflectance[row] = self.calibration.space.completed(reflectance[row], missing)
-                notes[row].append(
-                    f"outside the data, extrapolated: {_ranges(extrapolated)} µm "
-                    f"({extrapolated.sum()} of {len(WAVELENGTH)} channels)"
-                )
-        reflectance[:, NORMALISATION_CHANNEL] = 1.0
-        return reflectance, notes
+            outside = channels_outside(spectrum, 0.0)
+            missing[row] = channels_outside(spectrum, TRUSTED_EXTRAPOLATION)
+            if missing[row].any():
+                reflectance[row] = self.calibration.space.completed(reflectance[row], missing[row])
+            for how, channels in (
+                ("extrapolated", outside & ~missing[row]),
+                ("filled with what the archive's spectra have there", missing[row]),
+            ):
+                if channels.any():
+                    share = f"{channels.sum()} of {len(WAVELENGTH)} channels"
+                    notes[row].append(f"outside the data, {how}: {_ranges(channels)} µm ({share})")
+        return reflectance, missing, notes
+
+    def _bus_of_partial(self, reflectance: Array, missing: NDArray[np.bool_]) -> Array:
+        """Bus probabilities (n, 26), averaged over what the missing channels may have been."""
+        bus = self.bus_probabilities(reflectance)
+        partial = np.flatnonzero(missing.any(axis=1))
+        if len(partial):
+            space = self.calibration.space
+            filled = [space.completions(reflectance[row], missing[row], _COMPLETIONS) for row in partial]
+            answers = self.bus_probabilities(np.concatenate(filled))
+            bus[partial] = answers.reshape(len(partial), _COMPLETIONS, -1).mean(axis=1)
+        return bus
 
     def _draw_shares(
         self, spectra: Sequence[Spectrum], bus: NDArray[np.int64], main: NDArray[np.int64], draws: int
@@ -228,7 +244,7 @@ class Classifier:
                 replace(s, reflectance=s.reflectance + s.uncertainty * random.standard_normal(len(s.wavelength)))
                 for s, random in zip(spectra, noise, strict=True)
             ]
-            probabilities = self.bus_probabilities(self._channels(noisy)[0])
+            probabilities = self._bus_of_partial(*self._channels(noisy)[:2])
             bus_agree += probabilities.argmax(axis=1) == bus
             main_agree += (probabilities @ ROLL_UP).argmax(axis=1) == main
         return bus_agree / draws, main_agree / draws

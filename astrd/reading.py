@@ -54,6 +54,7 @@ _MOST_CELLS: Final = 1_000_000  # that a VOTable may announce
 _MISSING: Final = {"", "nan", "null", "none", "na", "n/a"}
 _REMARK: Final = re.compile(r"\s+[#!].*")
 _FORTRAN: Final = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))[dD]([+-]?\d+)")
+_FLAGS_BELOW: Final = 10.0
 _NINES: Final = [float("9" * whole + "." + "9" * decimals) for whole in range(2, 6) for decimals in range(4)]
 _HUGE: Final = 1e30  # -1.23e34 and the like stand for deleted channels
 _FAR: Final = 50.0  # times the median reflectance: 99.99 there is no measurement
@@ -392,7 +393,8 @@ def _spectrum(table: _Table, designation: str) -> Spectrum:
     _reject(reason, "reflectance", r, _is_sentinel(r, level))
     left = reason == ""
     if u is not None and left.any():
-        whole = not np.mod(u[left & np.isfinite(u)], 1).any() and np.mod(r[left], 1).any()
+        # Flags are whole numbers beside reflectances of about 1; beside counts, whole numbers may be uncertainties.
+        whole = level < _FLAGS_BELOW and not np.mod(u[left & np.isfinite(u)], 1).any() and np.mod(r[left], 1).any()
         absent = _is_sentinel(u, level)
         if absent[left].all():
             notes.append("uncertainties all 0, -1 or missing: taken as not given")

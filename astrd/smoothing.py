@@ -23,6 +23,8 @@ Array = NDArray[np.float64]
 WAVELENGTH: Final[Array] = np.round(np.linspace(0.44, 0.92, 49), 2)
 """The 49 channels, in micrometres."""
 
+CHANNEL_WIDTH: Final = 0.01
+
 NORMALISATION_WAVELENGTH: Final = 0.55
 NORMALISATION_CHANNEL: Final = int(np.flatnonzero(WAVELENGTH == NORMALISATION_WAVELENGTH)[0])
 SMOOTHING_PENALTY: Final = 0.25

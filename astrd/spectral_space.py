@@ -26,6 +26,7 @@ DISTANCE_COMPONENTS: Final = 5
 NEIGHBOURS: Final = 3
 FALSE_ALARMS: Final = 0.05
 
+_COMPLETION_SEED: Final = 0
 _SMALLEST_ROUGHNESS: Final = 1e-6  # far below any measurement: an exact line has none at all
 
 
@@ -101,13 +102,25 @@ class SpectralSpace:
 
     def completed(self, reflectance: Array, missing: NDArray[np.bool_]) -> Array:
         """A spectrum (49,) whose missing channels are the ones expected from those that were seen."""
-        if not missing.any():
-            return reflectance
+        return self._conditioned(reflectance, missing)[0]
+
+    def completions(self, reflectance: Array, missing: NDArray[np.bool_], draws: int) -> Array:
+        """Spectra (draws, 49) that agree with the seen channels and differ in the missing ones as those may."""
+        expected, covariance = self._conditioned(reflectance, missing)
+        completions = np.tile(expected, (draws, 1))
+        values, vectors = np.linalg.eigh(covariance)
+        noise = np.random.default_rng(_COMPLETION_SEED).standard_normal((draws, len(values)))
+        completions[:, missing] += noise * np.sqrt(np.maximum(values, 0)) @ vectors.T
+        return completions
+
+    def _conditioned(self, reflectance: Array, missing: NDArray[np.bool_]) -> tuple[Array, Array]:
+        """The expected spectrum (49,), and the covariance of its missing channels, given the seen ones."""
         seen = ~missing
-        gain = np.linalg.solve(self._covariance[np.ix_(seen, seen)], (reflectance - self.mean)[seen])
+        across = self._covariance[np.ix_(missing, seen)]
+        gain = np.linalg.solve(self._covariance[np.ix_(seen, seen)], across.T).T
         completed = reflectance.copy()
-        completed[missing] = self.mean[missing] + self._covariance[np.ix_(missing, seen)] @ gain
-        return completed
+        completed[missing] = self.mean[missing] + gain @ (reflectance - self.mean)[seen]
+        return completed, self._covariance[np.ix_(missing, missing)] - gain @ across.T
 
     @cached_property
     def _neighbours(self) -> KDTree:

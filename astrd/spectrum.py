@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from astrd.smoothing import NORMALISATION_WAVELENGTH, WAVELENGTH
+from astrd.smoothing import CHANNEL_WIDTH, NORMALISATION_WAVELENGTH, WAVELENGTH
 
 Array = NDArray[np.float64]
 
@@ -142,9 +142,10 @@ def _level(w: Array, r: Array, u: Array) -> tuple[float, float]:
 
 
 def covers(wavelength: Array) -> bool:
-    """Whether wavelengths (µm) reach from 0.50 to 0.85 µm, by which a class can be told."""
+    """Whether wavelengths (µm) reach from 0.50 to 0.85 µm, to a channel's width, by which a class can be told."""
     low, high = NEEDED_RANGE
-    return bool(wavelength.min() <= low + _SLACK and wavelength.max() >= high - _SLACK)
+    edge = CHANNEL_WIDTH + _SLACK
+    return bool(wavelength.min() <= low + edge and wavelength.max() >= high - edge)
 
 
 def channels_outside(spectrum: Spectrum, margin: float) -> NDArray[np.bool_]:

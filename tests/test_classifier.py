@@ -210,11 +210,19 @@ def test_the_note_tells_what_was_extrapolated(classifier: Classifier, unseen: pd
     spectrum = spectra_of(unseen)[0]
     short = cut(spectrum, 0.4605, 0.876)
     note = classifier.classify([short])["note"][0]
-    assert "0.44-0.46 and 0.88-0.92 µm" in note
-    assert "extrapolated" in note
-    assert "8 of 49 channels" in note
+    assert "extrapolated: 0.45-0.46 and 0.88-0.89 µm (4 of 49 channels)" in note
+    assert "filled with what the archive's spectra have there: 0.44 and 0.90-0.92 µm (4 of 49 channels)" in note
     within = Spectrum.of(np.linspace(0.43, 0.93, 60), np.linspace(0.9, 1.1, 60), np.full(60, 0.01))
     assert classifier.classify([within])["note"][0] == ""
+
+
+def test_what_was_not_seen_makes_the_answer_less_sure(classifier: Classifier, unseen: pd.DataFrame) -> None:
+    """Less than if the ends were known to be what is expected of them."""
+    short = [cut(spectrum, 0.4995, 0.852) for spectrum in spectra_of(unseen)]
+    expected, missing, _ = classifier._channels(short)
+    assert missing.any(axis=1).all()
+    sure = classifier.bus_probabilities(expected).max(axis=1).mean()
+    assert classifier.classify(short)["bus_class_probability"].mean() < sure
 
 
 def test_what_was_missing_at_the_ends_hardly_changes_the_answer(
