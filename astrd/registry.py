@@ -26,9 +26,10 @@ from astrd.classical import FittedClassical
 from astrd.classifier import Calibration, Classifier
 from astrd.dataset import LabelledSpectra
 from astrd.metrics import levels
+from astrd.promotion import outranks
 from astrd.smoothing import WAVELENGTH
 from astrd.taxonomy import LABELS, Target
-from astrd.tracking import REGISTERED_CNN, Alias
+from astrd.tracking import REGISTERED_CNN, Alias, Tag
 
 if TYPE_CHECKING:
     from astrd.evaluation import Fitted
@@ -179,12 +180,17 @@ def swap_champion_and_previous() -> tuple[int, int]:
     Raises
     ------
     LookupError
-        If there is no previous champion.
+        If there is no previous champion, or it learned from simulated spectra and the champion from real ones.
     """
     champion, previous = version_named(Alias.CHAMPION), version_named(Alias.PREVIOUS)
     if champion is None or previous is None:
         raise LookupError(
             f"{REGISTERED_CNN} has no version aliased {Alias.PREVIOUS!r}: there is no earlier champion to go back to"
+        )
+    if outranks(champion.tags.get(Tag.DATA_SOURCE, ""), previous.tags.get(Tag.DATA_SOURCE, "")):
+        raise LookupError(
+            f"version {previous.version} learned from simulated spectra: it cannot take the place of version "
+            f"{champion.version}, which learned from real ones"
         )
     name_version(Alias.CHAMPION, int(previous.version))
     name_version(Alias.PREVIOUS, int(champion.version))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 from prefect import task
@@ -13,6 +14,7 @@ from astrd import catalogue, dataset, metrics, registry, tracking
 from astrd.catalogue import BASELINES, Settings
 from astrd.classifier import OtherVersionError
 from astrd.dataset import DatasetRef, DataSource, LabelledSpectra
+from astrd.model_card import model_card
 from astrd.promotion import GATE_SCORE, SELECTION_SCORE, Contender, Decision, decide
 from astrd.tracking import REGISTERED_CNN, Alias, StepRun, Tag
 from tasks.progress import step
@@ -63,7 +65,7 @@ def promote(parent_run_id: str, candidates_of: str, features: DatasetRef) -> Pro
                 f"test_{GATE_SCORE}": repr(candidate.score),
                 Tag.DECISION: decision.reason,
             },
-            _description(name, source, best["score"], candidate.score, decision),
+            model_card(name, features, train, test, best["scores"], decision.reason),
         )
         _set_aliases(number, decision)
         named = registry.version_named(Alias.CHAMPION)
@@ -92,7 +94,7 @@ def rollback(parent_run_id: str) -> Promotion:
         return Promotion(champion, champion, True, reason)
 
 
-def _best_candidate(flow_run_id: str) -> dict[str, str | float | DataSource]:
+def _best_candidate(flow_run_id: str) -> dict[str, Any]:
     if not tracking.run_exists(flow_run_id):
         raise LookupError(f"there is no run {flow_run_id!r}: give the id of a flow's run, as MLflow shows it")
     runs = [run for run in tracking.steps_of(flow_run_id, "train") if run.data.tags.get(Tag.CANDIDATE) == "true"]
@@ -108,6 +110,7 @@ def _best_candidate(flow_run_id: str) -> dict[str, str | float | DataSource]:
         "data_source": best.data.tags[Tag.DATA_SOURCE],
         "data_sha256": best.data.tags[Tag.DATA_SHA256],
         "score": best.data.metrics[SELECTION_SCORE],
+        "scores": best.data.metrics,
     }
 
 
@@ -159,11 +162,3 @@ def _record(run: StepRun, table: pd.DataFrame, decision: Decision, number: int, 
     text = f"# {REGISTERED_CNN}: version {number} {verdict}\n\n{decision.reason}.\n\n" + "\n".join(lines) + "\n"
     run.log_text(text, "decision.md")
     create_markdown_artifact(text, key="promotion", description=f"Version {number}: {verdict}")
-
-
-def _description(name: str, source: str, cross_validated: float, tested: float, decision: Decision) -> str:
-    warning = "" if source == "smass2" else "**Trained on simulated spectra: no result about real asteroids.** "
-    return (
-        f"{warning}{name}, trained on {source}. Main-group weighted F1: {cross_validated:.4f} cross-validated, "
-        f"{tested:.4f} on the test part. {decision.reason[:1].upper()}{decision.reason[1:]}."
-    )
