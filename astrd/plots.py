@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from astrd.calibration import expected_calibration_error
 from astrd.taxonomy import CLASSES_BY_GROUP, LABELS, MAIN_GROUP_OF, MAIN_GROUPS, Target
 from astrd.tuning import Trial
 
@@ -121,6 +122,40 @@ def learning_curves(curves: pd.DataFrame, title: str) -> Figure:
     axes.set(xlabel="epoch", ylabel="loss", title=title)
     axes.set_yscale("log")
     axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def reliability(
+    levels: Mapping[str, Mapping[str, NDArray[np.float64]]], truths: Mapping[str, NDArray[np.int64]], title: str
+) -> Figure:
+    """Accuracy against confidence, a panel for each level, a line for each kind of probabilities.
+
+    Parameters
+    ----------
+    levels
+        By level, by kind ("before", "after"): probabilities (n, labels) of spectra that were not trained on.
+    truths
+        By level: codes of the right labels, shape (n,).
+    """
+    figure = Figure(figsize=(4.4 * len(levels), 4.2), layout="constrained")
+    figure.suptitle(title)
+    for place, (level, kinds) in enumerate(levels.items(), start=1):
+        axes = figure.add_subplot(1, len(levels), place)
+        axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--", label="perfect")
+        for colour, (kind, probabilities) in zip(GROUP_COLOURS.values(), kinds.items(), strict=False):
+            confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truths[level]
+            order = np.argsort(confidence)
+            parts = np.array_split(order, 10)  # as many spectra in each point: a bar of few would only be noise
+            x = [confidence[part].mean() for part in parts]
+            y = np.array([right[part].mean() for part in parts])
+            spread = [np.sqrt(share * (1 - share) / len(part)) for share, part in zip(y, parts, strict=True)]
+            error = expected_calibration_error(probabilities, truths[level])
+            axes.errorbar(
+                x, y, spread, marker="o", markersize=4, capsize=2, color=colour, label=f"{kind} (error {error:.3f})"
+            )
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set(xlabel="confidence", ylabel="accuracy", title=level, xlim=(0, 1.02), ylim=(0, 1.02))
+        axes.legend(frameon=False, fontsize=8, loc="upper left")
     return figure
 
 

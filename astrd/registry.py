@@ -21,11 +21,9 @@ from mlflow.types import Schema, TensorSpec
 from numpy.typing import NDArray
 
 from astrd import networks, served_model
-from astrd.calibration import at_temperature, expected_calibration_error
 from astrd.classical import FittedClassical
 from astrd.classifier import Calibration, Classifier
 from astrd.dataset import LabelledSpectra
-from astrd.metrics import levels
 from astrd.promotion import outranks
 from astrd.smoothing import WAVELENGTH
 from astrd.taxonomy import LABELS, Target
@@ -87,7 +85,7 @@ def log_network(network: Any, target: Target, example: LabelledSpectra) -> None:
 
 def log_candidate(
     fitted: FittedNetwork, train: LabelledSpectra, out_of_fold: Array, raw_example: pd.DataFrame
-) -> tuple[Classifier, dict[str, float]]:
+) -> Classifier:
     """Calibrate a Bus network and log it twice: as Keras model and as what would be served.
 
     Parameters
@@ -96,11 +94,6 @@ def log_candidate(
         Its out-of-fold probabilities of the training part, shape (n, 26).
     raw_example
         Rows as a client would send them.
-
-    Returns
-    -------
-    classifier, scores
-        The scores tell the temperature, and the calibration errors before and after it.
     """
     network = fitted.keras_model()
     log_network(network, "bus_class", train)
@@ -116,13 +109,7 @@ def log_candidate(
             input_example=raw_example,
             pip_requirements=_pins(_SERVED_REQUIREMENTS),
         )
-    temperature = classifier.calibration.temperature
-    scores = {"temperature": temperature}
-    for when, probabilities in (("before", out_of_fold), ("after", at_temperature(out_of_fold, temperature))):
-        for level, answer in levels("bus_class", probabilities).items():
-            error = expected_calibration_error(answer, train.codes(level))
-            scores[f"cv_calibration_error_{level}_{when}"] = error
-    return classifier, scores
+    return classifier
 
 
 def classifier_of(run_id: str) -> Classifier:

@@ -163,3 +163,17 @@ def test_a_crowded_cell_names_some_and_counts_the_rest() -> None:
     assert "and 40 more" in data
     assert "asteroid 59" in data
     assert "asteroid 60" not in data
+
+
+def test_a_reliability_diagram_has_a_panel_a_level_and_names_the_errors() -> None:
+    random = np.random.default_rng(0)
+    probabilities = random.dirichlet(np.full(4, 0.3), 400)
+    truth = (probabilities.cumsum(axis=1) < random.random((400, 1))).sum(axis=1).clip(max=3)
+    levels = {
+        "main group": {"before": probabilities**2 / (probabilities**2).sum(1, keepdims=True), "after": probabilities}
+    }
+    figure = plots.reliability(levels, {"main group": truth}, "a network")
+    (axes,) = figure.axes
+    errors = [float(text.get_text().split("error ")[1][:-1]) for text in axes.get_legend().get_texts()[1:]]
+    assert axes.get_title() == "main group"
+    assert errors[0] > errors[1]
