@@ -24,6 +24,7 @@ from astrd.smoothing import WAVELENGTH, bus_smoothing
 from astrd.spectral_space import SpectralSpace
 from astrd.spectrum import Spectrum, channels_outside
 from astrd.taxonomy import BUS_CLASSES, MAIN_GROUPS, ROLL_UP
+from astrd.unlearned import resembles_q
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -182,6 +183,9 @@ class Classifier:
         bus_share, main_share = self._draw_shares(spectra, best_bus, best_main, draws)
         rows = np.arange(len(spectra))
         outlier = self.calibration.space.outlier_scores(reflectance)
+        like_q = resembles_q(reflectance) & ~self.calibration.present[BUS_CLASSES.index("Q")]
+        for row in np.flatnonzero(like_q):
+            notes[row].append("near the published mean of class Q, of which the model saw no spectrum: it may be one")
         columns: Mapping[str, Any] = {
             "designation": [spectrum.designation for spectrum in spectra],
             "main_group": [MAIN_GROUPS[code] for code in best_main],
@@ -190,7 +194,7 @@ class Classifier:
             "bus_class_probability": bus[rows, best_bus],
             "bus_prediction_set": [_by_probability(bus[row], sets[row]) for row in rows],
             "outlier_score": outlier,
-            "is_outlier": outlier > 1,
+            "is_outlier": (outlier > 1) | like_q,
             "main_group_draw_share": main_share,
             "bus_class_draw_share": bus_share,
             "note": ["; ".join(note) for note in notes],
