@@ -41,27 +41,41 @@ def classify(
             except SpectrumError as error:
                 broken += _complain(error)
     if spectra:
+        if not model and not tracking.store_exists():
+            _complain(
+                "There is no tracking store here to take the champion from: go to the folder where `make run` was "
+                "called, set MLFLOW_TRACKING_URI, or name a model with --model."
+            )
+            raise typer.Exit(1)
         tracking.connect()
         version = registry.version_named(tracking.Alias.CHAMPION)
         if not model and version is None:
-            console.print("[red]There is no champion yet: make one with `make run`, or name a model with --model.[/]")
+            _complain("There is no champion yet: make one with `make run`, or name a model with --model.")
             raise typer.Exit(1)
         uri = model or f"models:/{tracking.REGISTERED_CNN}@{tracking.Alias.CHAMPION}"
         try:
             answers = registry.load_classifier(uri).classify(spectra, coverage, draws)
         except ValueError as error:
-            console.print(f"[red]{error}[/]", highlight=False)
+            _complain(error)
             raise typer.Exit(1) from error
         table = Table(box=box.SIMPLE_HEAD)
-        for name in ("spectrum", "group", "p", "class", "p", f"{coverage:.0%} set", "outlier", "note"):
-            table.add_column(name, overflow="fold")
+        stays = ["stays"] if draws else []
+        for name in ("spectrum", "group", "p", *stays, "class", "p", *stays, f"{coverage:.0%} set", "outlier"):
+            table.add_column(name, overflow="fold", no_wrap=name in ("spectrum", "outlier"))
         for row in answers.itertuples(index=False):
             table.add_row(
-                row.designation, row.main_group, f"{row.main_group_probability:.3f}", row.bus_class,
-                f"{row.bus_class_probability:.3f}", " ".join(row.bus_prediction_set),
-                f"{'yes' if row.is_outlier else 'no'} ({row.outlier_score:.2f})", row.note,
+                row.designation, row.main_group, f"{row.main_group_probability:.3f}",
+                *([f"{row.main_group_draw_share:.0%}"] if draws else []),
+                row.bus_class, f"{row.bus_class_probability:.3f}",
+                *([f"{row.bus_class_draw_share:.0%}"] if draws else []),
+                " ".join(row.bus_prediction_set), f"{'yes' if row.is_outlier else 'no'} ({row.outlier_score:.2f})",
             )  # fmt: skip
         console.print(table)
+        if draws:
+            console.print(f"stays: share of {draws} noise draws with the same answer", highlight=False)
+        for row in answers.itertuples(index=False):
+            if row.note:
+                console.print(f"note on {row.designation}: {row.note}", markup=False, highlight=False, soft_wrap=True)
         if version is not None and not model:
             source = version.tags.get(tracking.Tag.DATA_SOURCE, "unknown")
             console.print(f"Model: {uri}, version {version.version}, trained on {source}", highlight=False)
@@ -69,6 +83,6 @@ def classify(
         raise typer.Exit(1)
 
 
-def _complain(error: Exception) -> int:
-    console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+def _complain(error: object) -> int:
+    Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
     return 1

@@ -101,6 +101,11 @@ def store_folder() -> Path:
     return Path.cwd()
 
 
+def store_exists() -> bool:
+    """Whether there is a store to read from; asking makes none."""
+    return bool(os.environ.get("MLFLOW_TRACKING_URI")) or Path(DEFAULT_STORE).is_file()
+
+
 @contextlib.contextmanager
 def flow_run(name: str, tags: Mapping[str, str] | None = None) -> Iterator[str]:
     """The parent run of a flow: the run that `mlflow run` made for this process, else a new one.
@@ -116,7 +121,7 @@ def flow_run(name: str, tags: Mapping[str, str] | None = None) -> Iterator[str]:
         run = mlflow.start_run(tags=all_tags)
     else:
         run = mlflow.start_run(experiment_id=experiment_id, run_name=_timed_name(name), tags=all_tags)
-    with run:
+    with run, _open(run.info.run_id):
         yield run.info.run_id
 
 
@@ -138,12 +143,32 @@ def step_run(
         run = mlflow.start_run(
             experiment_id=experiment_id, run_name=name, parent_run_id=parent_run_id, nested=True, tags=all_tags
         )
-    with run:
+    with run, _open(run.info.run_id):
         try:
             yield StepRun(run.info.run_id)
         except Exception as error:
             mlflow.set_tag("mlflow.note.content", f"Failed: {type(error).__name__}: {error}")
             raise
+
+
+_open_runs: set[str] = set()
+
+
+@contextlib.contextmanager
+def _open(run_id: str) -> Iterator[None]:
+    _open_runs.add(run_id)
+    try:
+        yield
+    finally:
+        _open_runs.discard(run_id)
+
+
+def kill_open_runs() -> None:
+    """Mark all runs that this process has open as killed: for a process that is about to be ended."""
+    client = mlflow.MlflowClient()
+    for run_id in tuple(_open_runs):
+        with contextlib.suppress(MlflowException):  # the others are to be marked all the same
+            client.set_terminated(run_id, "KILLED")
 
 
 def _close_parent(run_id: str) -> None:
@@ -236,6 +261,19 @@ def log_trial(parent_run_id: str, trial: Trial, score_name: str, tags: Mapping[s
     params = [Param(str(key), str(value)) for key, value in trial.params.items()]
     _log_in_batches(run.info.run_id, metrics, params)
     client.set_terminated(run.info.run_id, "FAILED" if trial.failed else "FINISHED", end)
+
+
+def log_to_run(
+    run_id: str, params: Mapping[str, Any] | None = None, metrics: Mapping[str, float] | None = None
+) -> None:
+    """Log params and metrics to any run."""
+    now = int(time.time() * 1000)
+    known = mlflow.MlflowClient().get_run(run_id).data.params  # `mlflow run` logs those that it was given
+    _log_in_batches(
+        run_id,
+        [Metric(key, float(value), now, 0) for key, value in (metrics or {}).items()],
+        [Param(key, str(value)) for key, value in (params or {}).items() if key not in known],
+    )
 
 
 def tag_run(run_id: str, tags: Mapping[str, str]) -> None:

@@ -337,6 +337,7 @@ def importances(trials: Sequence[Trial]) -> dict[str, float]:
     """
     import optuna
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     scored = [trial for trial in trials if trial.score is not None]
     if len(scored) < 2 or len({trial.score for trial in scored}) < 2:
         return {}

@@ -18,7 +18,7 @@ SourceOption = Annotated[
     Source, Option(help="auto: the archive, or the simulated survey where it cannot be had; smass2; simulated.")
 ]
 MirrorOption = Annotated[str, Option(help="Folder or URL with the archive's two files; empty: ASTRD_MIRROR.")]
-SizeOption = Annotated[int, Option(help="Spectra of the simulated survey.", min=1)]
+SizeOption = Annotated[int, Option(help="Spectra of the simulated survey.", min=50)]
 SeedOption = Annotated[int, Option(help="Of everything that is drawn at random.", min=0)]
 
 

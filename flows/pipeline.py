@@ -9,11 +9,11 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from astrd.catalogue import EPOCHS, MODELS, TUNED
 from astrd.dataset import DataSource
-from astrd.tracking import Tag, flow_run, tag_run
+from astrd.tracking import Tag, flow_run, log_to_run, tag_run
 from astrd.tuning import CNN_TRIALS, SVM_TRIALS
 from flows.ingest import SURVEY_SIZE, MirrorOption, SeedOption, SizeOption, SourceOption
 from flows.train import EpochsOption
-from flows.tune import StorageOption, TrialsOption
+from flows.tune import StorageOption, SvmTrialsOption, TrialsOption
 from tasks.features import prepare_features
 from tasks.ingest import ingest
 from tasks.promote import Promotion, promote
@@ -38,7 +38,7 @@ def pipeline(
     size: SizeOption = SURVEY_SIZE,
     seed: SeedOption = 0,
     trials: TrialsOption = CNN_TRIALS,
-    svm_trials: TrialsOption = SVM_TRIALS,
+    svm_trials: SvmTrialsOption = SVM_TRIALS,
     epochs: EpochsOption = EPOCHS,
     storage: StorageOption = "",
 ) -> PipelineResult:
@@ -46,6 +46,7 @@ def pipeline(
     with flow_run("pipeline") as run_id:
         raw = ingest(run_id, source, mirror, size, seed)
         tag_run(run_id, {Tag.DATA_SOURCE: raw.data_source})
+        log_to_run(run_id, {"seed": seed, "trials": trials, "svm_trials": svm_trials, "epochs": epochs})
         features = prepare_features(run_id, raw)
 
         searches = {
@@ -58,5 +59,12 @@ def pipeline(
         ]
         models = tuple(future.result() for future in trained)
 
+        log_to_run(run_id, metrics=_best_scores(models))
         promotion = promote(run_id, run_id, features)
         return PipelineResult(run_id, raw.data_source, models, promotion)
+
+
+def _best_scores(models: tuple[TrainedModel, ...]) -> dict[str, float]:
+    """The best cross-validated score at each level: what one night is compared with another by."""
+    wanted = ("cv_main_weighted_f1", "cv_bus_accuracy", "cv_x_f1")
+    return {f"best_{score}": max(m.scores[score] for m in models if score in m.scores) for score in wanted}

@@ -18,6 +18,7 @@ from tasks.tune import Search
 from tasks.tune import tune as search
 
 TrialsOption = Annotated[int, Option(help="Trials of the search over networks.", min=1)]
+SvmTrialsOption = Annotated[int, Option(help="Trials of the search over support vector machines.", min=1)]
 StorageOption = Annotated[str, Option(help="Any Optuna URL; empty: a SQLite file beside the tracking store.")]
 
 

@@ -55,22 +55,23 @@ def train_model(
         run.log_dataset(features, "training", "features")
         validation = cross_validate(model, train, on_fold=lambda done: shown.show(done))
         fitted = model.fit(train)
-        scores = {**validation.summary(), **_look_at_test(run, model, fitted, test)}
-        run.log_metrics(scores)
         _log_learning(run, name, fitted)
         _log_out_of_fold(run, model, train, validation)
         if name in CANDIDATES:
             assert isinstance(fitted, FittedNetwork)
             classifier = registry.log_candidate(fitted, train, validation.probabilities, _request(test))
             _log_calibration(run, name, train, validation.probabilities, classifier.calibration.temperature)
+            tested = classifier.bus_probabilities(test.reflectance)  # as it is served
         else:
             registry.log_model(fitted, model.target, test)
+            tested = fitted.probabilities(test.reflectance)
+        scores = {**validation.summary(), **_look_at_test(run, model, tested, test)}
+        run.log_metrics(scores)
         _summarise(shown, model.target, scores)
         return TrainedModel(name, model.target, run.run_id, scores, time.perf_counter() - started)
 
 
-def _look_at_test(run: StepRun, model: Model, fitted: Fitted, test: LabelledSpectra) -> dict[str, float]:
-    probabilities = fitted.probabilities(test.reflectance)
+def _look_at_test(run: StepRun, model: Model, probabilities: metrics.Array, test: LabelledSpectra) -> dict[str, float]:
     run.log_table(metrics.per_class(model.target, test, probabilities), "test_per_class.csv")
     for level, answer in metrics.levels(model.target, probabilities).items():
         title = f"{model.name}: {plots.TARGET_TITLE[level]}, test part"

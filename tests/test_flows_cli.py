@@ -158,3 +158,15 @@ def test_two_at_once_do_not_share_a_search(call: Call, prepared: Workplace) -> N
         code, said = call("tune", "--model", "svm", "--trials", "1")
     assert code == 1
     assert "another process is running the search" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_flow_that_is_told_to_stop_stops_and_says_so_in_mlflow(prepared: Workplace, number: signal.Signals) -> None:
+    """Without it, Prefect waits for the threads that train, and the run may look finished."""
+    with prepared.started(sys.executable, "-m", "flows", "train", "--models", "bus-cnn") as (process, output):
+        wait_until(lambda: process.poll() is not None or len(prepared.runs(model="bus-cnn")) == 1, 120, output)
+        process.send_signal(number)
+        assert process.wait(30) == 128 + number, output()
+        assert "Stopped." in output()
+    statuses = {run.info.run_name.split()[0]: run.info.status for run in prepared.runs()}
+    assert statuses == {"train": "KILLED", "bus-cnn": "KILLED"}
