@@ -88,7 +88,7 @@ class DatasetRef:
         source = (metadata.metadata or {}).get(b"astrd.data_source", b"").decode()
         if source not in ("smass2", "simulated"):
             raise ValueError(f"{path} does not say its data source: make it again with `python -m flows ingest`")
-        return cls(str(path), _sha256(path), metadata.num_rows, source)
+        return cls(str(path), sha256_of(path), metadata.num_rows, source)
 
     def read(self) -> pd.DataFrame:
         """The table, after its SHA-256 was checked.
@@ -98,7 +98,7 @@ class DatasetRef:
         ValueError
             If the file changed since the reference was made.
         """
-        if (found := _sha256(Path(self.path))) != self.sha256:
+        if (found := sha256_of(Path(self.path))) != self.sha256:
             raise ValueError(f"{self.path} changed: expected SHA-256 {self.sha256}, found {found}; ingest again")
         return pq.read_table(self.path).to_pandas()
 
@@ -115,7 +115,7 @@ def write(table: pd.DataFrame, path: str | Path, schema: pa.Schema, data_source:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    return DatasetRef(str(path), _sha256(path), len(table), data_source)
+    return DatasetRef(str(path), sha256_of(path), len(table), data_source)
 
 
 def features(raw: pd.DataFrame) -> pd.DataFrame:
@@ -215,6 +215,7 @@ def labelled(table: pd.DataFrame) -> tuple[LabelledSpectra, LabelledSpectra]:
     return spectra[spectra.fold >= 0], spectra[spectra.fold < 0]
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,7 +7,6 @@ doi:10.1006/icar.2002.6856 (taxonomy).
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import logging
 import os
@@ -27,7 +26,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from astrd.dataset import RAW_SCHEMA
+from astrd.dataset import RAW_SCHEMA, sha256_of
 from astrd.smoothing import WAVELENGTH
 from astrd.taxonomy import BUS_CLASSES, MAIN_GROUP_OF
 
@@ -162,7 +161,7 @@ def read(paths: ArchivePaths) -> Survey:
         If a file is not the official one, byte for byte.
     """
     for path, file in ((paths.taxonomy, TAXONOMY_FILE), (paths.spectra, SPECTRA_FILE)):
-        if (found := _sha256(path)) != file.sha256:
+        if (found := sha256_of(path)) != file.sha256:
             raise _wrong_hash(file, str(path), found)
     with paths.spectra.open("rb") as spectra:
         return join(read_classes(paths.taxonomy), read_spectra(spectra))
@@ -317,7 +316,7 @@ def _add(files: SpectraFiles, member: str, data: bytes) -> str:
 def _obtain(file: ArchiveFile, folder: Path, mirror: str, progress: bool) -> Path:
     path = folder / file.name
     if path.is_file():
-        if (found := _sha256(path)) == file.sha256:
+        if (found := sha256_of(path)) == file.sha256:
             return path
         log.warning(
             "%s has the wrong content (expected SHA-256 %s, found %s); it is fetched again and then replaced",
@@ -333,7 +332,7 @@ def _obtain(file: ArchiveFile, folder: Path, mirror: str, progress: bool) -> Pat
                 _download(source, partial, progress)
         except OSError as error:  # all of requests' errors are OSErrors too
             raise _unavailable(file, mirror, str(error)) from error
-        if (found := _sha256(partial)) != file.sha256:
+        if (found := sha256_of(partial)) != file.sha256:
             raise _wrong_hash(file, f"the mirror {mirror}" if mirror else file.address, found)
         partial.replace(path)
     finally:
@@ -379,10 +378,6 @@ def _download(address: str, target: Path, progress: bool) -> None:
             if attempt == _ATTEMPTS or (answer is not None and answer.status_code < 500):
                 raise
             time.sleep(_BACK_OFF * attempt)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _wrong_hash(file: ArchiveFile, origin: str, found: str) -> ArchiveError:

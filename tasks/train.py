@@ -53,7 +53,7 @@ def train_model(
         run.set_tags({Tag.TARGET: model.target, Tag.MODEL: name, Tag.CANDIDATE: str(name in CANDIDATES).lower()})
         run.log_params(model.params)
         run.log_dataset(features, "training", "features")
-        validation = cross_validate(model, train, on_fold=lambda done: shown.show(done))
+        validation = cross_validate(model, train, on_fold=shown.show)
         fitted = model.fit(train)
         _log_learning(run, name, fitted)
         _log_out_of_fold(run, model, train, validation)
