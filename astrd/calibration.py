@@ -39,8 +39,8 @@ def fit_temperature(probabilities: Array, truth: NDArray[np.integer], groups: Ar
     return float(np.exp(minimize_scalar(cross_entropy, bounds=(-3, 3), method="bounded").x))
 
 
-def at_temperature(probabilities: Array, temperature: float) -> Array:
-    """Probabilities sharpened (below 1) or flattened (above 1); zeros stay zero."""
+def at_temperature(probabilities: Array, temperature: float | Array) -> Array:
+    """Probabilities sharpened (below 1) or flattened (above 1); zeros stay zero. One temperature, or (n, 1) of them."""
     with np.errstate(divide="ignore"):
         return np.asarray(softmax(np.log(probabilities) / temperature, axis=1))
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from astrd.baselines import nearest_neighbours, nearest_template
 from astrd.classical import extra_trees, svm, svm_grid
+from astrd.ensemble import EnsembleModel
 from astrd.evaluation import Model
 from astrd.networks import Architecture, ConvolutionalNetwork, DenseNetwork
 from astrd.taxonomy import Target
@@ -15,12 +16,14 @@ from astrd.training import NetworkModel, Recipe
 from astrd.tuning import cnn_of, svm_of
 
 EPOCHS: Final = Recipe.epochs
-MEMBERS: Final = 5
+MEMBERS: Final = 2
 """Networks whose probabilities a candidate for the registry averages."""
 
 BASELINES: Final = ("nearest-neighbours", "nearest-template")
-CANDIDATES: Final = ("bus-cnn", "bus-cnn-tuned")
-"""Networks that answer the Bus class and so all that the served model promises."""
+CANDIDATES: Final = ("bus-cnn", "bus-cnn-tuned", "bus-ensemble")
+"""Models that answer the Bus class, and so all that the served model promises, in one graph."""
+NETWORKS_ALONE: Final = ("bus-cnn", "bus-cnn-tuned")
+"""Those of them that are convolutional networks and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ def recipe(settings: Settings) -> Recipe:
     return Recipe(epochs=settings.epochs)
 
 
-def _network(name: str, target: Target, architecture: Architecture, settings: Settings, **changes: Any) -> Model:
+def _network(name: str, target: Target, architecture: Architecture, settings: Settings, **changes: Any) -> NetworkModel:
     members = changes.pop("members", 1)
     changed = replace(recipe(settings), **changes)
     return NetworkModel(name, target, architecture, changed, members, settings.seed, settings.on_epoch)
@@ -54,7 +57,7 @@ def _main_cnn(settings: Settings) -> Model:
     return _network("main-cnn", "main_group", architecture, settings)
 
 
-def _bus_cnn(settings: Settings) -> Model:
+def _bus_cnn(settings: Settings) -> NetworkModel:
     return _network("bus-cnn", "bus_class", ConvolutionalNetwork(), settings, members=MEMBERS)
 
 
@@ -81,6 +84,7 @@ MODELS: Final[Mapping[str, Callable[[Settings], Model]]] = {
     "main-dense": _dense,
     "main-cnn": _main_cnn,
     "bus-cnn": _bus_cnn,
+    "bus-ensemble": lambda settings: EnsembleModel("bus-ensemble", _bus_cnn(settings)),
     "main-svm-tuned": _tuned_main_svm,
     "bus-cnn-tuned": _tuned_bus_cnn,
 }

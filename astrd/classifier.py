@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import pandas as pd
@@ -18,59 +17,75 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from astrd.calibration import at_temperature, fit_temperature
-from astrd.conformal import PredictionSets
+from astrd.conformal import GradedSets, PredictionSets
 from astrd.dataset import LabelledSpectra
+from astrd.degraded import Degraded
+from astrd.onnx_network import OnnxNetwork
+from astrd.partial import TRUSTED_EXTRAPOLATION, averaged, filled
 from astrd.smoothing import WAVELENGTH, bus_smoothing
 from astrd.spectral_space import SpectralSpace
-from astrd.spectrum import Spectrum, channels_outside
+from astrd.spectrum import Spectrum, channel_noise, channels_outside
 from astrd.taxonomy import BUS_CLASSES, MAIN_GROUPS, ROLL_UP
 from astrd.unlearned import resembles_q
-
-if TYPE_CHECKING:
-    import onnxruntime
+from astrd.widening import Widening, flattened
 
 Array = NDArray[np.float64]
 
 NETWORK_FILE: Final = "network.onnx"
 CONSTANTS_FILE: Final = "classifier.json"
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Of the constants file; another number says that another version of this package has to read it."""
 
 DEFAULT_COVERAGE: Final = 0.9
 DEFAULT_DRAWS: Final = 0
-TRUSTED_EXTRAPOLATION: Final = 0.02
-"""µm beyond a spectrum's ends that its own spline may fill, as in training; further out the archive's space does."""
-
-_ROWS_A_CALL: Final = 1000  # larger batches fall out of the processor's cache and are slower
 _DRAW_SEED: Final = 0
-_COMPLETIONS: Final = 32
 
 
 class OtherVersionError(ValueError):
     """A classifier's files were written by a version of this package that this one does not understand."""
 
 
+def fit_bus_temperature(train: LabelledSpectra, out_of_fold: Array) -> float:
+    """The temperature of a Bus network's out-of-fold probabilities (n, 26), for classes and main groups together."""
+    return fit_temperature(out_of_fold, train.bus, ROLL_UP)
+
+
 @dataclass(frozen=True)
 class Calibration:
     """What out-of-fold predictions teach about a network, and the space of its training spectra.
 
-    `present` (26,) tells which classes it could learn.
+    `present` (26,) tells which classes it could learn; `widening` flattens the answers for partial spectra.
     """
 
     temperature: float
     present: NDArray[np.bool_]
-    sets: PredictionSets
+    sets: GradedSets
     space: SpectralSpace
+    widening: Widening
 
     @classmethod
-    def fit(cls, train: LabelledSpectra, out_of_fold: Array) -> Calibration:
-        """Fit to out-of-fold Bus probabilities, shape (n, 26), of the training part."""
-        temperature = fit_temperature(out_of_fold, train.bus, ROLL_UP)
+    def fit(cls, train: LabelledSpectra, out_of_fold: Array, degraded: Sequence[Degraded] = ()) -> Calibration:
+        """Fit to out-of-fold Bus probabilities, shape (n, 26), of the training part.
+
+        Parameters
+        ----------
+        degraded
+            Answers for the training part made worse, at the temperature of `fit_bus_temperature`; without them, answers
+            for short and noisy spectra are too sure.
+        """
+        temperature = fit_bus_temperature(train, out_of_fold)
+        if degraded:
+            widening = Widening.fit(train.bus, degraded)
+            answers = [widening.of_degraded(one) for one in degraded]
+        else:
+            widening = Widening()
+            answers = [(at_temperature(out_of_fold, temperature), np.ones(len(train)))]
         return cls(
             temperature,
             np.isin(np.arange(len(BUS_CLASSES)), train.bus),
-            PredictionSets.fit(at_temperature(out_of_fold, temperature), train.bus),
+            GradedSets.fit(answers, train.bus),
             SpectralSpace.fit(train.reflectance, train.fold),
+            widening,
         )
 
     def to_json(self) -> str:
@@ -79,8 +94,9 @@ class Calibration:
                 "format": FORMAT,
                 "temperature": self.temperature,
                 "present": [name for name, here in zip(BUS_CLASSES, self.present, strict=True) if here],
-                "thresholds": self.sets.thresholds.tolist(),
+                "thresholds": [grade.thresholds.tolist() for grade in self.sets.grades],
                 "space": self.space.to_dict(),
+                "widening": self.widening.to_dict(),
             }
         )
 
@@ -102,16 +118,23 @@ class Calibration:
         return cls(
             content["temperature"],
             np.isin(BUS_CLASSES, content["present"]),
-            PredictionSets(np.array(content["thresholds"])),
+            GradedSets(tuple(PredictionSets(np.array(thresholds)) for thresholds in content["thresholds"])),
             SpectralSpace.from_dict(content["space"]),
+            Widening.from_dict(content["widening"]),
         )
+
+
+class Network(Protocol):
+    """What turns (n, 49) normalised reflectance into (n, 26) Bus logits."""
+
+    def __call__(self, reflectance: Array) -> Array: ...
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """An ONNX network, (n, 49) reflectance to (n, 26) Bus logits, with its calibration."""
+    """A network with its calibration."""
 
-    network: bytes = field(repr=False)
+    network: Network = field(repr=False)
     calibration: Calibration = field(repr=False)
 
     @classmethod
@@ -119,37 +142,41 @@ class Classifier:
         """Read what `save` wrote."""
         folder = Path(folder)
         constants = (folder / CONSTANTS_FILE).read_text()
-        return cls((folder / NETWORK_FILE).read_bytes(), Calibration.from_json(constants))
+        return cls(OnnxNetwork((folder / NETWORK_FILE).read_bytes()), Calibration.from_json(constants))
 
     def save(self, folder: str | Path) -> None:
-        """Write `network.onnx` and `classifier.json` into a folder."""
+        """Write `network.onnx` and `classifier.json` into a folder.
+
+        Raises
+        ------
+        TypeError
+            If the network is in no form that a file can hold.
+        """
+        if not isinstance(self.network, OnnxNetwork):
+            raise TypeError(f"expected an ONNX network to save, got {type(self.network).__name__}: use `to_onnx` first")
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / NETWORK_FILE).write_bytes(self.network)
+        (folder / NETWORK_FILE).write_bytes(self.network.content)
         (folder / CONSTANTS_FILE).write_text(self.calibration.to_json())
-
-    @cached_property
-    def _session(self) -> onnxruntime.InferenceSession:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1  # these networks are too small to share out
-        options.log_severity_level = 3
-        return onnxruntime.InferenceSession(self.network, options, providers=["CPUExecutionProvider"])
-
-    def logits(self, reflectance: Array) -> Array:
-        """(n, 49) normalised reflectance to (n, 26) Bus logits, as the network gives them."""
-        rows = np.ascontiguousarray(reflectance, dtype=np.float32)
-        name = self._session.get_inputs()[0].name
-        parts = [
-            self._session.run(None, {name: rows[i : i + _ROWS_A_CALL]})[0] for i in range(0, len(rows), _ROWS_A_CALL)
-        ]
-        return np.concatenate(parts).astype(np.float64) if parts else np.empty((0, len(BUS_CLASSES)))
 
     def bus_probabilities(self, reflectance: Array) -> Array:
         """(n, 49) normalised reflectance to (n, 26) calibrated probabilities; 0 for classes it could not learn."""
-        logits = np.where(self.calibration.present, self.logits(reflectance), -np.inf)
+        logits = np.where(self.calibration.present, self.network(reflectance), -np.inf)
         return np.asarray(softmax(logits / self.calibration.temperature, axis=1))
+
+    def widened_bus_probabilities(
+        self, reflectance: Array, missing: NDArray[np.bool_], noise: Array
+    ) -> tuple[Array, Array]:
+        """The same where channels, (n, 49), are missing and a channel has noise, (n,): averaged, and flattened.
+
+        Returns
+        -------
+        bus, temperatures
+            Shapes (n, 26) and (n,): the probabilities, and by how much they were flattened.
+        """
+        averages = averaged(self.bus_probabilities, self.calibration.space, reflectance, missing)
+        temperatures = self.calibration.widening.temperatures(missing, noise)
+        return flattened(averages, temperatures), temperatures
 
     def classify(
         self, spectra: Sequence[Spectrum], coverage: float = DEFAULT_COVERAGE, draws: int = DEFAULT_DRAWS
@@ -176,8 +203,8 @@ class Classifier:
         if draws < 0:
             raise ValueError(f"expected draws of 0 or more, got {draws}")
         reflectance, missing, notes = self._channels(spectra)
-        bus = self._bus_of_partial(reflectance, missing)
-        sets = self.calibration.sets.of(bus, coverage)
+        bus, temperatures = self.widened_bus_probabilities(reflectance, missing, channel_noise(spectra))
+        sets = self.calibration.sets.of(bus, coverage, temperatures)
         main = bus @ ROLL_UP
         best_bus, best_main = bus.argmax(axis=1), main.argmax(axis=1)
         bus_share, main_share = self._draw_shares(spectra, best_bus, best_main, draws)
@@ -213,8 +240,6 @@ class Classifier:
         for row, spectrum in enumerate(spectra):
             outside = channels_outside(spectrum, 0.0)
             missing[row] = channels_outside(spectrum, TRUSTED_EXTRAPOLATION)
-            if missing[row].any():
-                reflectance[row] = self.calibration.space.completed(reflectance[row], missing[row])
             for how, channels in (
                 ("extrapolated", outside & ~missing[row]),
                 ("filled with what the archive's spectra have there", missing[row]),
@@ -222,18 +247,7 @@ class Classifier:
                 if channels.any():
                     share = f"{channels.sum()} of {len(WAVELENGTH)} channels"
                     notes[row].append(f"outside the data, {how}: {_ranges(channels)} µm ({share})")
-        return reflectance, missing, notes
-
-    def _bus_of_partial(self, reflectance: Array, missing: NDArray[np.bool_]) -> Array:
-        """Bus probabilities (n, 26), averaged over what the missing channels may have been."""
-        bus = self.bus_probabilities(reflectance)
-        partial = np.flatnonzero(missing.any(axis=1))
-        if len(partial):
-            space = self.calibration.space
-            filled = [space.completions(reflectance[row], missing[row], _COMPLETIONS) for row in partial]
-            answers = self.bus_probabilities(np.concatenate(filled))
-            bus[partial] = answers.reshape(len(partial), _COMPLETIONS, -1).mean(axis=1)
-        return bus
+        return filled(self.calibration.space, reflectance, missing), missing, notes
 
     def _draw_shares(
         self, spectra: Sequence[Spectrum], bus: NDArray[np.int64], main: NDArray[np.int64], draws: int
@@ -248,7 +262,7 @@ class Classifier:
                 replace(s, reflectance=s.reflectance + s.uncertainty * random.standard_normal(len(s.wavelength)))
                 for s, random in zip(spectra, noise, strict=True)
             ]
-            probabilities = self._bus_of_partial(*self._channels(noisy)[:2])
+            probabilities, _ = self.widened_bus_probabilities(*self._channels(noisy)[:2], channel_noise(noisy))
             bus_agree += probabilities.argmax(axis=1) == bus
             main_agree += (probabilities @ ROLL_UP).argmax(axis=1) == main
         return bus_agree / draws, main_agree / draws

@@ -11,6 +11,7 @@ that the common one is expected to have when it is right may lie above what it h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,13 +54,12 @@ class PredictionSets:
             part = random.permutation(len(truth)) % _PARTS
             for held_out in (part == number for number in range(_PARTS)):
                 rows = np.arange(held_out.sum())
-                for place, level in enumerate(_LEVELS):
-                    thresholds = _thresholds(strangeness[~held_out], truth[~held_out], level)
+                learned = _thresholds(strangeness[~held_out], truth[~held_out])
+                for place, thresholds in enumerate(learned):
                     held[place] += _sets(probabilities[held_out], thresholds)[rows, truth[held_out]].sum()
         coverage_at = np.maximum.accumulate(held / (_REPEATS * len(truth)))
         chosen = np.minimum(np.searchsorted(coverage_at, COVERAGES), len(_LEVELS) - 1)
-        by_level = np.array([_thresholds(strangeness, truth, level) for level in _LEVELS])
-        return cls(np.maximum.accumulate(by_level, axis=0)[chosen])
+        return cls(np.maximum.accumulate(_thresholds(strangeness, truth), axis=0)[chosen])
 
     def of(self, probabilities: Array, coverage: float) -> NDArray[np.bool_]:
         """Which labels belong to each spectrum's set, shape (n, labels); never none of them.
@@ -82,6 +82,63 @@ class PredictionSets:
         return _sets(probabilities, self.thresholds[place])
 
 
+GRADES: Final[Array] = np.exp([0.12, 0.35, 0.6, 0.85])
+"""Temperatures that part spectra as good as the archive's from worse, bad and hopeless ones."""
+
+
+@dataclass(frozen=True)
+class GradedSets:
+    """Prediction sets for spectra of every quality: a grade's thresholds were learned from spectra of that grade.
+
+    (A Mondrian predictor, Vovk 2012.) Thresholds of good spectra would be missed by the flat answers for bad ones.
+    """
+
+    grades: tuple[PredictionSets, ...]
+
+    @classmethod
+    def fit(cls, answers: Sequence[tuple[Array, Array]], truth: NDArray[np.integer]) -> GradedSets:
+        """Learn from the same spectra under several conditions, the first of which is the one of good spectra.
+
+        Parameters
+        ----------
+        answers
+            For each condition, probabilities (n, labels), calibrated and flattened, and the temperatures (n,) by which.
+        truth
+            Codes of the right labels, shape (n,).
+        """
+        grades = [PredictionSets.fit(answers[0][0], truth)]
+        every = np.concatenate([probabilities for probabilities, _ in answers])
+        grade = np.concatenate([np.searchsorted(GRADES, temperatures) for _, temperatures in answers])
+        codes = np.tile(truth, len(answers))
+        for number in range(1, len(GRADES) + 1):
+            rows = grade == number
+            enough = rows.sum() >= len(truth) / 2
+            grades.append(PredictionSets.fit(every[rows], codes[rows]) if enough else grades[-1])
+        return cls(tuple(grades))
+
+    def of(self, probabilities: Array, coverage: float, temperatures: Array) -> NDArray[np.bool_]:
+        """Which labels belong to each spectrum's set, shape (n, labels); never none of them.
+
+        Parameters
+        ----------
+        coverage
+            Share of sets that hold the right label, between 0 and 1.
+        temperatures
+            By which each spectrum's answer was flattened, shape (n,).
+
+        Raises
+        ------
+        ValueError
+            If the coverage is not between 0 and 1.
+        """
+        grade = np.searchsorted(GRADES, temperatures)
+        sets = np.zeros(probabilities.shape, dtype=bool)
+        for number, learned in enumerate(self.grades):
+            rows = grade == number
+            sets[rows] = learned.of(probabilities[rows], coverage)
+        return sets
+
+
 def _sets(probabilities: Array, thresholds: Array) -> NDArray[np.bool_]:
     inside = (1 - probabilities <= thresholds) & (probabilities > 0)
     empty = ~inside.any(axis=1)
@@ -89,17 +146,20 @@ def _sets(probabilities: Array, thresholds: Array) -> NDArray[np.bool_]:
     return inside
 
 
-def _thresholds(strangeness: Array, truth: NDArray[np.integer], level: float) -> Array:
-    """The `level` quantile of each label's scores, with the correction for their number."""
-    labels = strangeness.shape[1]
+def _thresholds(strangeness: Array, truth: NDArray[np.integer]) -> Array:
+    """For each of `_LEVELS`, that quantile of each label's scores, with the correction for their number."""
+    own = [np.sort(strangeness[truth == label, label]) for label in range(strangeness.shape[1])]
+    return np.array([_thresholds_at(level, own) for level in _LEVELS])
+
+
+def _thresholds_at(level: float, own: Sequence[Array]) -> Array:
     needed = max(int(np.ceil(level / (1 - level) - 1e-9)), _FEWEST_OF_ITS_OWN)
-    own = [np.sort(strangeness[truth == label, label]) for label in range(labels)]
     rare = [scores for scores in own if len(scores) < needed]
     pooled = np.sort(np.concatenate(rare)) if rare else np.empty(0)
     if len(pooled) < needed:
         pooled = np.sort(np.concatenate(own))
     shared = _quantile(pooled, level)
-    thresholds = np.empty(labels)
+    thresholds = np.empty(len(own))
     for label, scores in enumerate(own):
         if len(scores) >= needed:
             thresholds[label] = _quantile(scores, level)

@@ -103,6 +103,11 @@ class DatasetRef:
         return pq.read_table(self.path).to_pandas()
 
 
+def raw_path(data_source: DataSource) -> Path:
+    """Where the table of raw spectra from that source lies."""
+    return Path(INTERIM_FOLDER) / f"{data_source}.parquet"
+
+
 def write(table: pd.DataFrame, path: str | Path, schema: pa.Schema, data_source: DataSource) -> DatasetRef:
     """Write a table as Parquet, whole or not at all, and return its reference."""
     path = Path(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -47,10 +47,11 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """Out-of-fold probabilities, shape (n, labels), and each score's value in each fold."""
+    """Out-of-fold probabilities, shape (n, labels), each score's value in each fold, and each fold's model."""
 
     probabilities: Array
     fold_scores: Mapping[str, tuple[float, ...]]
+    fitted: tuple[Fitted, ...] = field(repr=False)
 
     def summary(self) -> dict[str, float]:
         """Mean of each score as `cv_<score>`, and its standard deviation over the folds as `cv_<score>_sd`."""
@@ -75,10 +76,12 @@ def cross_validate(
     """
     probabilities = np.zeros((len(train), len(LABELS[model.target])))
     by_fold: dict[str, list[float]] = {}
+    fitted = []
     for fold in range(FOLDS):
         held_out = train.fold == fold
-        probabilities[held_out] = model.fit(train[~held_out]).probabilities(train.reflectance[held_out])
+        fitted.append(model.fit(train[~held_out]))
+        probabilities[held_out] = fitted[fold].probabilities(train.reflectance[held_out])
         for name, value in scores(model.target, train[held_out], probabilities[held_out]).items():
             by_fold.setdefault(name, []).append(value)
         on_fold(fold + 1)
-    return CrossValidation(probabilities, {name: tuple(values) for name, values in by_fold.items()})
+    return CrossValidation(probabilities, {name: tuple(values) for name, values in by_fold.items()}, tuple(fitted))

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import mlflow
 import numpy as np
@@ -24,14 +24,16 @@ from astrd import networks, served_model
 from astrd.classical import FittedClassical
 from astrd.classifier import Calibration, Classifier
 from astrd.dataset import LabelledSpectra
+from astrd.onnx_network import OnnxNetwork
 from astrd.promotion import outranks
 from astrd.smoothing import WAVELENGTH
 from astrd.taxonomy import LABELS, Target
 from astrd.tracking import REGISTERED_CNN, Alias, Tag
 
 if TYPE_CHECKING:
+    import keras
+
     from astrd.evaluation import Fitted
-    from astrd.training import FittedNetwork
 
 Array = NDArray[np.float64]
 
@@ -40,8 +42,9 @@ CLASSIFIER: Final = "classifier"
 """Names of logged models: the bare model on 49 channels, and what is served."""
 
 # What MLflow says at every model: that cloudpickle trusts its files (ours hold our own transformers, and are loaded
-# by those who made them), that it validates the example, where in its store a registered model lies.
-for _module in ("mlflow.sklearn", "mlflow.pyfunc", "mlflow.tracking._model_registry.fluent"):
+# by those who made them), that it validates the example (which TensorFlow traces anew
+# for each network), where in its store a registered model lies.
+for _module in ("mlflow.sklearn", "mlflow.pyfunc", "mlflow.tracking._model_registry.fluent", "tensorflow"):
     logging.getLogger(_module).setLevel(logging.ERROR)
 
 _PACKAGE: Final = Path(__file__).parent
@@ -83,21 +86,25 @@ def log_network(network: Any, target: Target, example: LabelledSpectra) -> None:
     )
 
 
+class Deployable(Protocol):
+    """A fitted model that is a network of its own, (n, 49) reflectance to (n, labels) logits."""
+
+    def keras_model(self) -> keras.Model: ...
+
+
 def log_candidate(
-    fitted: FittedNetwork, train: LabelledSpectra, out_of_fold: Array, raw_example: pd.DataFrame
+    fitted: Deployable, calibration: Calibration, train: LabelledSpectra, raw_example: pd.DataFrame
 ) -> Classifier:
-    """Calibrate a Bus network and log it twice: as Keras model and as what would be served.
+    """Log a Bus network twice: as Keras model and, calibrated, as what would be served.
 
     Parameters
     ----------
-    out_of_fold
-        Its out-of-fold probabilities of the training part, shape (n, 26).
     raw_example
         Rows as a client would send them.
     """
     network = fitted.keras_model()
     log_network(network, "bus_class", train)
-    classifier = Classifier(networks.to_onnx(network), Calibration.fit(train, out_of_fold))
+    classifier = Classifier(OnnxNetwork(networks.to_onnx(network)), calibration)
     with tempfile.TemporaryDirectory() as folder:
         classifier.save(folder)
         mlflow.pyfunc.log_model(

@@ -53,11 +53,12 @@ class SpectralSpace:
         scores = np.empty(len(reflectance))
         for held_out in np.unique(fold):
             rows = fold == held_out
-            scores[rows] = cls._of(reflectance[~rows]).outlier_scores(reflectance[rows])
-        return cls._of(reflectance, float(np.quantile(scores, 1 - FALSE_ALARMS)))
+            scores[rows] = cls.of(reflectance[~rows]).outlier_scores(reflectance[rows])
+        return cls.of(reflectance, float(np.quantile(scores, 1 - FALSE_ALARMS)))
 
     @classmethod
-    def _of(cls, reflectance: Array, threshold: float = 1.0) -> SpectralSpace:
+    def of(cls, reflectance: Array, threshold: float = 1.0) -> SpectralSpace:
+        """Learn from (n, 49) spectra, with a threshold that is known."""
         mean = reflectance.mean(axis=0)
         values, vectors = np.linalg.eigh(np.cov(reflectance, rowvar=False))
         values, vectors = values[::-1], vectors[:, ::-1]
@@ -101,25 +102,26 @@ class SpectralSpace:
         return np.asarray(np.sqrt(distance**2 + (residual / 4) ** 2 + (too_smooth / 2) ** 2) / self.threshold)
 
     def completed(self, reflectance: Array, missing: NDArray[np.bool_]) -> Array:
-        """A spectrum (49,) whose missing channels are the ones expected from those that were seen."""
+        """Spectra (n, 49) whose missing channels, (49,), are the ones expected from those that were seen."""
         return self._conditioned(reflectance, missing)[0]
 
     def completions(self, reflectance: Array, missing: NDArray[np.bool_], draws: int) -> Array:
-        """Spectra (draws, 49) that agree with the seen channels and differ in the missing ones as those may."""
+        """Spectra (n, draws, 49) that agree with (n, 49) in the seen channels and differ in the missing ones, (49,)."""
         expected, covariance = self._conditioned(reflectance, missing)
-        completions = np.tile(expected, (draws, 1))
+        completions = np.repeat(expected[:, None], draws, axis=1)
         values, vectors = np.linalg.eigh(covariance)
+        # The same draws for each spectrum: those beside it change no answer.
         noise = np.random.default_rng(_COMPLETION_SEED).standard_normal((draws, len(values)))
-        completions[:, missing] += noise * np.sqrt(np.maximum(values, 0)) @ vectors.T
+        completions[:, :, missing] += noise * np.sqrt(np.maximum(values, 0)) @ vectors.T
         return completions
 
     def _conditioned(self, reflectance: Array, missing: NDArray[np.bool_]) -> tuple[Array, Array]:
-        """The expected spectrum (49,), and the covariance of its missing channels, given the seen ones."""
+        """The expected spectra (n, 49), and the covariance of their missing channels, given the seen ones."""
         seen = ~missing
         across = self._covariance[np.ix_(missing, seen)]
         gain = np.linalg.solve(self._covariance[np.ix_(seen, seen)], across.T).T
         completed = reflectance.copy()
-        completed[missing] = self.mean[missing] + gain @ (reflectance - self.mean)[seen]
+        completed[:, missing] = self.mean[missing] + (reflectance - self.mean)[:, seen] @ gain.T
         return completed, self._covariance[np.ix_(missing, missing)] - gain @ across.T
 
     @cached_property

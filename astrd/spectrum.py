@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -152,6 +153,17 @@ def channels_outside(spectrum: Spectrum, margin: float) -> NDArray[np.bool_]:
     """The channels that lie more than `margin` (µm) beyond the ends of the spectrum, shape (49,)."""
     first, last = spectrum.wavelength[0] - margin - _SLACK, spectrum.wavelength[-1] + margin + _SLACK
     return (first > WAVELENGTH) | (last < WAVELENGTH)
+
+
+def channel_noise(spectra: Sequence[Spectrum]) -> Array:
+    """1 sigma of a channel (n,), on the average over the channels, if each took up the points that fall to it."""
+    low, high = WAVELENGTH[0] - CHANNEL_WIDTH, WAVELENGTH[-1] + CHANNEL_WIDTH
+    information = [
+        float((spectrum.uncertainty[(spectrum.wavelength > low) & (spectrum.wavelength < high)] ** -2.0).sum())
+        / np.count_nonzero(~channels_outside(spectrum, 0.0))
+        for spectrum in spectra
+    ]
+    return np.asarray(np.array(information) ** -0.5)
 
 
 def _numbers(values: Any, what: str) -> Array:

@@ -67,6 +67,7 @@ class Alias:
     CHAMPION: Final = "champion"
     CHALLENGER: Final = "challenger"
     PREVIOUS: Final = "previous"
+    NETWORK: Final = "network"  # the best convolutional network that is no part of an ensemble
 
 
 def connect() -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from astrd.dataset import INTERIM_FOLDER, DatasetRef
+from astrd.dataset import INTERIM_FOLDER, DatasetRef, raw_path
 from astrd.tracking import Tag, flow_run
 from tasks.features import prepare_features
 
@@ -21,4 +21,4 @@ def features() -> DatasetRef:
 
 def _newest_raw() -> DatasetRef:
     tables = sorted(Path(INTERIM_FOLDER).glob("*.parquet"), key=lambda path: path.stat().st_mtime)
-    return DatasetRef.of(tables[-1] if tables else Path(INTERIM_FOLDER) / "smass2.parquet")
+    return DatasetRef.of(tables[-1] if tables else raw_path("smass2"))

@@ -10,7 +10,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from astrd import plots, simulate, smass, tracking
-from astrd.dataset import INTERIM_FOLDER, RAW_SCHEMA, DatasetRef, DataSource, write
+from astrd.dataset import RAW_SCHEMA, DatasetRef, DataSource, raw_path, write
 from tasks.progress import step, tell
 
 Source = Literal["auto", "smass2", "simulated"]
@@ -35,7 +35,7 @@ def ingest(parent_run_id: str, source: Source, mirror: str, size: int, seed: int
     with step("ingest") as shown, tracking.step_run(parent_run_id, "ingest", "ingest") as run:
         run.log_params({"source": source, "mirror": mirror, "size": size, "seed": seed})
         table, found, refused = _spectra(source, mirror, size, seed)
-        dataset = write(table, Path(INTERIM_FOLDER) / f"{found}.parquet", RAW_SCHEMA, found)
+        dataset = write(table, raw_path(found), RAW_SCHEMA, found)
         run.log_dataset(dataset, "ingest", "raw")
         counts = table["bus_class"].value_counts().rename_axis("bus_class").reset_index(name="asteroids")
         run.log_metrics(

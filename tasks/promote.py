@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 from prefect import task
@@ -11,12 +11,12 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from astrd import catalogue, dataset, metrics, registry, tracking
-from astrd.catalogue import BASELINES, Settings
+from astrd.catalogue import BASELINES, CANDIDATES, NETWORKS_ALONE, Settings
 from astrd.classifier import OtherVersionError
 from astrd.dataset import DatasetRef, DataSource, LabelledSpectra
 from astrd.model_card import model_card
-from astrd.promotion import GATE_SCORE, SELECTION_SCORE, Contender, Decision, decide
-from astrd.tracking import REGISTERED_CNN, Alias, StepRun, Tag
+from astrd.promotion import GATE_SCORE, SELECTION_SCORE, Contender, Decision, decide, outranks
+from astrd.tracking import REGISTERED_CNN, Alias, Run, StepRun, Tag
 from tasks.progress import step
 
 
@@ -43,34 +43,23 @@ def promote(parent_run_id: str, candidates_of: str, features: DatasetRef) -> Pro
     """
     with step("promote") as shown, tracking.step_run(parent_run_id, "promote", "promote") as run:
         run.log_dataset(features, "gate", "features")
-        best = _best_candidate(candidates_of)
-        name, source = best["name"], best["data_source"]
+        best = _best_candidate(candidates_of, CANDIDATES)
         train, test = dataset.labelled(features.read())
         baselines = {
             baseline: _score(catalogue.model(baseline, Settings()).fit(train).probabilities(test.reflectance), test)
             for baseline in BASELINES
         }
-        candidate = Contender(name, source, _gate_score(f"runs:/{best['run_id']}/{registry.CLASSIFIER}", test))
+        candidate = _candidate(best, test)
         champion = _contender(Alias.CHAMPION, test)
         challenger = registry.version_named(Alias.CHALLENGER)
         challenger_source = challenger.tags.get(Tag.DATA_SOURCE) if challenger else None
         decision = decide(candidate, baselines, champion, challenger_source)
-        number = registry.register(
-            best["run_id"],
-            {
-                Tag.MODEL: name,
-                Tag.DATA_SOURCE: source,
-                Tag.DATA_SHA256: best["data_sha256"],
-                SELECTION_SCORE: f"{best['score']:.4f}",
-                f"test_{GATE_SCORE}": repr(candidate.score),
-                Tag.DECISION: decision.reason,
-            },
-            model_card(name, features, train, test, best["scores"], decision.reason),
-        )
+        number = _register(best, candidate, decision.reason, features)
         _set_aliases(number, decision)
+        _register_network_alone(candidates_of, best, number, features)
         named = registry.version_named(Alias.CHAMPION)
         table = _table(candidate, number, baselines, champion)
-        _record(run, table, decision, number, best["run_id"])
+        _record(run, table, decision, number, best.info.run_id)
         promotion = Promotion(number, int(named.version) if named else None, decision.promoted, decision.reason)
         outcome = f"champion is version {promotion.champion}" if promotion.champion else "no champion"
         shown.show(note=f"version {number} registered, {outcome}: {decision.reason}")
@@ -94,24 +83,49 @@ def rollback(parent_run_id: str) -> Promotion:
         return Promotion(champion, champion, True, reason)
 
 
-def _best_candidate(flow_run_id: str) -> dict[str, Any]:
+def _best_candidate(flow_run_id: str, names: Sequence[str]) -> Run:
     if not tracking.run_exists(flow_run_id):
         raise LookupError(f"there is no run {flow_run_id!r}: give the id of a flow's run, as MLflow shows it")
-    runs = [run for run in tracking.steps_of(flow_run_id, "train") if run.data.tags.get(Tag.CANDIDATE) == "true"]
+    runs = [run for run in tracking.steps_of(flow_run_id, "train") if run.data.tags.get(Tag.MODEL) in names]
     if not runs:
         raise LookupError(
-            f"run {flow_run_id} holds no finished candidate ({', '.join(catalogue.CANDIDATES)}): train one first, "
+            f"run {flow_run_id} holds no finished candidate ({', '.join(names)}): train one first, "
             "with `python -m flows train --models bus-cnn`"
         )
-    best = max(runs, key=lambda run: run.data.metrics[SELECTION_SCORE])
-    return {
-        "run_id": best.info.run_id,
-        "name": best.data.tags[Tag.MODEL],
-        "data_source": best.data.tags[Tag.DATA_SOURCE],
-        "data_sha256": best.data.tags[Tag.DATA_SHA256],
-        "score": best.data.metrics[SELECTION_SCORE],
-        "scores": best.data.metrics,
+    return max(runs, key=lambda run: run.data.metrics[SELECTION_SCORE])
+
+
+def _candidate(run: Run, test: LabelledSpectra) -> Contender:
+    score = _gate_score(f"runs:/{run.info.run_id}/{registry.CLASSIFIER}", test)
+    return Contender(run.data.tags[Tag.MODEL], run.data.tags[Tag.DATA_SOURCE], score)
+
+
+def _register(run: Run, candidate: Contender, decision: str, features: DatasetRef) -> int:
+    tags = {
+        Tag.MODEL: candidate.name,
+        Tag.DATA_SOURCE: candidate.data_source,
+        Tag.DATA_SHA256: run.data.tags[Tag.DATA_SHA256],
+        SELECTION_SCORE: f"{run.data.metrics[SELECTION_SCORE]:.4f}",
+        f"test_{GATE_SCORE}": repr(candidate.score),
+        Tag.DECISION: decision,
     }
+    train, test = dataset.labelled(features.read())
+    card = model_card(candidate.name, features, train, test, run.data.metrics, decision)
+    return registry.register(run.info.run_id, tags, card)
+
+
+def _register_network_alone(flow_run_id: str, best: Run, number: int, features: DatasetRef) -> None:
+    """Keep the best network that is no part of an ensemble beside the candidate, under an alias of its own."""
+    runs = [run for run in tracking.steps_of(flow_run_id, "train") if run.data.tags.get(Tag.MODEL) in NETWORKS_ALONE]
+    named = registry.version_named(Alias.NETWORK)
+    source = best.data.tags[Tag.DATA_SOURCE]
+    if not runs or (named and outranks(named.tags.get(Tag.DATA_SOURCE, ""), source)):
+        return
+    network = _best_candidate(flow_run_id, NETWORKS_ALONE)
+    if network.info.run_id != best.info.run_id:
+        _, test = dataset.labelled(features.read())
+        number = _register(network, _candidate(network, test), "kept beside the candidate: a network alone", features)
+    registry.name_version(Alias.NETWORK, number)
 
 
 def _score(bus_probabilities: metrics.Array, test: LabelledSpectra) -> float:

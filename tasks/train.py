@@ -12,15 +12,15 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from astrd import catalogue, dataset, metrics, plots, registry, tracking
-from astrd.calibration import at_temperature, expected_calibration_error
 from astrd.catalogue import CANDIDATES, Settings
 from astrd.classical import FittedClassical
 from astrd.dataset import FOLDS, DatasetRef, LabelledSpectra
+from astrd.ensemble import FittedEnsemble
 from astrd.evaluation import CrossValidation, Fitted, Model, cross_validate
-from astrd.smoothing import WAVELENGTH
 from astrd.taxonomy import Target
 from astrd.tracking import StepRun, Tag
 from astrd.training import FittedNetwork
+from tasks.candidate import log_candidate
 from tasks.progress import Step, step
 
 
@@ -58,9 +58,8 @@ def train_model(
         _log_learning(run, name, fitted)
         _log_out_of_fold(run, model, train, validation)
         if name in CANDIDATES:
-            assert isinstance(fitted, FittedNetwork)
-            classifier = registry.log_candidate(fitted, train, validation.probabilities, _request(test))
-            _log_calibration(run, name, train, validation.probabilities, classifier.calibration.temperature)
+            assert isinstance(fitted, FittedNetwork | FittedEnsemble)
+            classifier = log_candidate(run, name, fitted, validation, features, train, test)
             tested = classifier.bus_probabilities(test.reflectance)  # as it is served
         else:
             registry.log_model(fitted, model.target, test)
@@ -102,33 +101,6 @@ def _log_out_of_fold(run: StepRun, model: Model, train: LabelledSpectra, validat
     table.insert(2, "catalogued", [labels[code] for code in train.codes(model.target)])
     table.insert(3, "predicted", [labels[code] for code in validation.probabilities.argmax(axis=1)])
     run.log_table(table.round(6), "out_of_fold.csv")
-
-
-def _log_calibration(
-    run: StepRun, name: str, train: LabelledSpectra, out_of_fold: metrics.Array, temperature: float
-) -> None:
-    kinds = {"before": out_of_fold, "after": at_temperature(out_of_fold, temperature)}
-    run.log_metrics({"temperature": temperature})
-    panels: dict[str, dict[str, metrics.Array]] = {}
-    for kind, probabilities in kinds.items():
-        for level, answer in metrics.levels("bus_class", probabilities).items():
-            error = expected_calibration_error(answer, train.codes(level))
-            run.log_metrics({f"cv_calibration_error_{level}_{kind}": error})
-            panels.setdefault(plots.TARGET_TITLE[level], {})[kind] = answer
-    truths = {title: train.codes(level) for level, title in plots.TARGET_TITLE.items()}
-    figure = plots.reliability(panels, truths, f"{name}: out-of-fold confidence, temperature {temperature:.2f}")
-    run.log_figure(figure, "reliability.png")
-
-
-def _request(spectra: LabelledSpectra, rows: int = 2) -> pd.DataFrame:
-    """Rows as a client of the served model would send them."""
-    return pd.DataFrame(
-        {
-            "wavelength": [WAVELENGTH.tolist()] * rows,
-            "reflectance": spectra.reflectance[:rows].tolist(),
-            "designation": list(spectra.designation[:rows]),
-        }
-    )
 
 
 def _summarise(shown: Step, target: Target, scores: Mapping[str, float]) -> None:

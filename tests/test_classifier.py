@@ -16,6 +16,7 @@ from astrd.conformal import PredictionSets
 from astrd.dataset import LabelledSpectra
 from astrd.evaluation import cross_validate
 from astrd.networks import ConvolutionalNetwork, to_onnx
+from astrd.onnx_network import OnnxNetwork
 from astrd.spectrum import Spectrum, channels_outside
 from astrd.taxonomy import BUS_CLASSES, MAIN_GROUP_OF, MAIN_GROUPS
 from astrd.training import FittedNetwork, NetworkModel, Recipe
@@ -31,9 +32,9 @@ def trained(simulated_parts: Parts) -> tuple[FittedNetwork, Classifier]:
     model = NetworkModel(
         "small", "bus_class", ConvolutionalNetwork((8, 12), (5, 3), units=16), Recipe(epochs=40, averaging=0.9)
     )
-    out_of_fold = cross_validate(model, train).probabilities
+    validation = cross_validate(model, train)
     fitted = model.fit(train)
-    return fitted, Classifier(to_onnx(fitted.keras_model()), Calibration.fit(train, out_of_fold))
+    return fitted, Classifier(OnnxNetwork(to_onnx(fitted.keras_model())), Calibration.fit(train, validation))
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +131,8 @@ def test_the_sets_of_a_very_sure_network_survive_saving(classifier: Classifier, 
 
 
 def test_files_of_another_version_are_refused(classifier: Classifier) -> None:
-    text = classifier.calibration.to_json().replace('"format": 1', '"format": 0')
-    with pytest.raises(OtherVersionError, match="expected a classifier in format 1, got 0"):
+    text = classifier.calibration.to_json().replace('"format": 2', '"format": 0')
+    with pytest.raises(OtherVersionError, match="expected a classifier in format 2, got 0"):
         Calibration.from_json(text)
 
 

@@ -1,0 +1,130 @@
+"""The training part made worse on purpose, shorter or noisier, and what a cross-validated network says of it.
+
+Everything is out of fold: a spectrum is answered by the network, and filled from the space, that did not see its fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astrd.calibration import at_temperature
+from astrd.dataset import LabelledSpectra
+from astrd.partial import TRUSTED_EXTRAPOLATION, averaged, filled
+from astrd.smoothing import bus_smoothing
+from astrd.spectral_space import SpectralSpace
+from astrd.spectrum import Spectrum, channel_noise, channels_outside
+from astrd.taxonomy import BUS_CLASSES
+
+if TYPE_CHECKING:
+    from astrd.evaluation import Fitted
+
+Array = NDArray[np.float64]
+
+CUTS: Final = ((0.47, 0.92), (0.50, 0.92), (0.44, 0.85), (0.44, 0.80), (0.50, 0.85))
+"""Ends (µm) to which spectra are cut. What ends at 0.80 µm is less than the classifier takes; this is why."""
+
+SIGNAL_TO_NOISE: Final = (100, 50, 30, 20, 10)
+"""Of each raw point near 0.55 µm, to which noise is added."""
+
+AS_OBSERVED: Final = "as observed"
+_SEED: Final = 0
+_SLACK: Final = 1e-9
+
+
+@dataclass(frozen=True)
+class Degraded:
+    """The training part under one condition.
+
+    `probabilities` (n, 26) at the temperature of whole spectra, `missing` (n, 49) channels, `noise` (n,) of a channel,
+    and the `outlier_score` (n,).
+    """
+
+    condition: str
+    probabilities: Array
+    missing: NDArray[np.bool_]
+    noise: Array
+    outlier_score: Array
+
+
+def degrade(
+    train: LabelledSpectra,
+    raw: Sequence[Spectrum],
+    fitted: Sequence[Fitted],
+    temperature: float,
+    on_condition: Callable[[int], None] = lambda done: None,
+) -> list[Degraded]:
+    """Answer the training part as observed, cut at each of `CUTS`, and at each of `SIGNAL_TO_NOISE`.
+
+    Parameters
+    ----------
+    raw
+        The raw spectra of the training part, in its order.
+    fitted
+        The models of the folds.
+    temperature
+        Of the calibration.
+    on_condition
+        Called with the number of conditions done after each.
+    """
+    folds = range(len(fitted))
+    parts = [train[train.fold != fold] for fold in folds]
+    spaces = [SpectralSpace.fit(part.reflectance, part.fold) for part in parts]
+    results = []
+    for condition, spectra in _conditions(raw):
+        reflectance = bus_smoothing(
+            [s.wavelength for s in spectra], [s.reflectance for s in spectra], [s.uncertainty for s in spectra]
+        )
+        missing = np.array([channels_outside(spectrum, TRUSTED_EXTRAPOLATION) for spectrum in spectra])
+        probabilities, score = np.zeros((len(train), len(BUS_CLASSES))), np.zeros(len(train))
+        for fold in folds:
+            rows = train.fold == fold
+
+            def calibrated(spectra: Array, model: Fitted = fitted[fold]) -> Array:
+                return at_temperature(model.probabilities(spectra), temperature)
+
+            probabilities[rows] = averaged(calibrated, spaces[fold], reflectance[rows], missing[rows])
+            score[rows] = spaces[fold].outlier_scores(filled(spaces[fold], reflectance[rows], missing[rows]))
+        results.append(Degraded(condition, probabilities, missing, channel_noise(spectra), score))
+        on_condition(len(results))
+    return results
+
+
+def _conditions(raw: Sequence[Spectrum]) -> Iterator[tuple[str, list[Spectrum]]]:
+    yield AS_OBSERVED, list(raw)
+    for low, high in CUTS:
+        yield cut_name(low, high), [_cut(spectrum, low, high) for spectrum in raw]
+    for ratio in SIGNAL_TO_NOISE:
+        random = np.random.default_rng(_SEED)
+        yield noise_name(ratio), [_noisier(spectrum, ratio, random) for spectrum in raw]
+
+
+def cut_name(low: float, high: float) -> str:
+    """What a cut is called."""
+    return f"{low:.2f} to {high:.2f} µm"
+
+
+def noise_name(ratio: int) -> str:
+    """What a signal-to-noise ratio is called."""
+    return f"S/N {ratio}"
+
+
+def _cut(spectrum: Spectrum, low: float, high: float) -> Spectrum:
+    kept = (spectrum.wavelength >= low - _SLACK) & (spectrum.wavelength <= high + _SLACK)
+    # Without the checks of `Spectrum.of`, which refuses what reaches to 0.80 µm only.
+    return replace(
+        spectrum,
+        wavelength=spectrum.wavelength[kept],
+        reflectance=spectrum.reflectance[kept],
+        uncertainty=spectrum.uncertainty[kept],
+    )
+
+
+def _noisier(spectrum: Spectrum, ratio: int, random: np.random.Generator) -> Spectrum:
+    noise = random.standard_normal(len(spectrum.wavelength)) / ratio
+    uncertainty = np.hypot(spectrum.uncertainty, 1 / ratio)
+    return Spectrum.of(spectrum.wavelength, spectrum.reflectance + noise, uncertainty)

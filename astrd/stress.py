@@ -1,0 +1,184 @@
+"""How answers hold where a spectrum is worse than the archive's: short, noisy, or no asteroid at all.
+
+Everything here is out of fold: a spectrum is answered by a network, a calibration and a space that did not see its
+fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from astrd.calibration import expected_calibration_error
+from astrd.conformal import GradedSets
+from astrd.dataset import LabelledSpectra
+from astrd.degraded import Degraded
+from astrd.evaluation import Fitted
+from astrd.smoothing import bus_smoothing
+from astrd.spectral_space import SpectralSpace
+from astrd.spectrum import Spectrum
+from astrd.strangers import KINDS, strange_spectra
+from astrd.taxonomy import BUS_CLASSES, ROLL_UP
+from astrd.widening import Widening
+
+Array = NDArray[np.float64]
+
+COVERAGES: Final = (0.9, 0.95)
+"""Of the prediction sets that are tried."""
+
+DRAWS: Final = 20
+STRANGERS: Final = 300
+"""Strange spectra of each kind."""
+
+_AGREEING: Final = {"up to 10": 10, "11 to 14": 14, "15 to 18": 18, "19": 19, "20": 20}  # of `DRAWS`
+_SEED: Final = 0
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Out-of-fold answers under a condition, as they would be served: `bus` (n, 26) and, by coverage, sets (n, 26)."""
+
+    bus: Array
+    sets: Mapping[float, NDArray[np.bool_]]
+
+
+def served(train: LabelledSpectra, degraded: Sequence[Degraded]) -> dict[str, Answers]:
+    """Answers by condition, widened and with sets whose thresholds were learned on the other folds."""
+    bus = {one.condition: np.zeros_like(one.probabilities) for one in degraded}
+    sets = {one.condition: {c: np.zeros(one.probabilities.shape, dtype=bool) for c in COVERAGES} for one in degraded}
+    for fold in np.unique(train.fold):
+        rows = train.fold == fold
+        widening = Widening.fit(train.bus, degraded, ~rows)
+        widened = [widening.of_degraded(one) for one in degraded]
+        learned = GradedSets.fit([(answers[~rows], hot[~rows]) for answers, hot in widened], train.bus[~rows])
+        for one, (answers, temperatures) in zip(degraded, widened, strict=True):
+            bus[one.condition][rows] = answers[rows]
+            for coverage in COVERAGES:
+                sets[one.condition][coverage][rows] = learned.of(answers[rows], coverage, temperatures[rows])
+    return {name: Answers(bus[name], sets[name]) for name in bus}
+
+
+def by_condition(
+    train: LabelledSpectra, answers_by_condition: Mapping[str, Answers], degraded: Sequence[Degraded]
+) -> pd.DataFrame:
+    """Accuracy, confidence, calibration and sets of the training part under each condition, a row for each."""
+    rows = []
+    everyone = np.arange(len(train))
+    for one in degraded:
+        answers = answers_by_condition[one.condition]
+        row: dict[str, object] = {"condition": one.condition, "spectra": len(train)}
+        for level, truth, answer in (
+            ("main", train.codes("main_group"), answers.bus @ ROLL_UP),
+            ("bus", train.bus, answers.bus),
+        ):
+            row[f"{level}_accuracy"] = float((answer.argmax(axis=1) == truth).mean())
+            row[f"{level}_confidence"] = float(answer.max(axis=1).mean())
+            row[f"{level}_calibration_error"] = expected_calibration_error(answer, truth)
+        for coverage, inside in answers.sets.items():
+            row[f"held_at_{coverage:.0%}"] = float(inside[everyone, train.bus].mean())
+            row[f"set_size_at_{coverage:.0%}"] = float(inside.sum(axis=1).mean())
+        row["outliers"] = float((one.outlier_score > 1).mean())
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def by_class(train: LabelledSpectra, answers: Answers) -> pd.DataFrame:
+    """Accuracy and sets of each Bus class, a row for each."""
+    everyone = np.arange(len(train))
+    table = pd.DataFrame(
+        {
+            "bus_class": [BUS_CLASSES[code] for code in train.bus],
+            "spectra": 1,
+            "main_accuracy": (answers.bus @ ROLL_UP).argmax(axis=1) == train.codes("main_group"),
+            "bus_accuracy": answers.bus.argmax(axis=1) == train.bus,
+            **{f"held_at_{c:.0%}": inside[everyone, train.bus] for c, inside in answers.sets.items()},
+            **{f"set_size_at_{c:.0%}": inside.sum(axis=1) for c, inside in answers.sets.items()},
+        }
+    )
+    how = {name: "sum" if name == "spectra" else "mean" for name in table.columns[1:]}
+    return table.groupby("bus_class").agg(how).reset_index()
+
+
+def by_draws(train: LabelledSpectra, raw: Sequence[Spectrum], fitted: Sequence[Fitted]) -> pd.DataFrame:
+    """How often answers are right by the number of noise draws that agree with them, a row for each range of it.
+
+    `auc` is how well that number ranks right answers of a level above wrong ones.
+    """
+    random = np.random.default_rng(_SEED)
+    firsts = _answers(train, raw, fitted)
+    agree = {level: np.zeros(len(train), dtype=int) for level in firsts}
+    for _ in range(DRAWS):
+        noisy = [
+            replace(s, reflectance=s.reflectance + s.uncertainty * random.standard_normal(len(s.wavelength)))
+            for s in raw
+        ]
+        for level, answers in _answers(train, noisy, fitted).items():
+            agree[level] += answers == firsts[level]
+    tables = []
+    for level, first in firsts.items():
+        right = first == train.codes(level)  # type: ignore[arg-type]
+        ranges = pd.cut(agree[level], [-1, *_AGREEING.values()], labels=list(_AGREEING))
+        grouped = pd.Series(right).groupby(ranges, observed=False)
+        table = pd.DataFrame({"spectra": grouped.size(), "right": grouped.mean()}).rename_axis(
+            f"draws_of_{DRAWS}_that_agree"
+        )
+        tables.append(table.reset_index().assign(level=level, auc=area_under_curve(agree[level], right)))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _answers(
+    train: LabelledSpectra, spectra: Sequence[Spectrum], fitted: Sequence[Fitted]
+) -> dict[str, NDArray[np.int64]]:
+    reflectance = bus_smoothing(
+        [s.wavelength for s in spectra], [s.reflectance for s in spectra], [s.uncertainty for s in spectra]
+    )
+    bus = np.zeros((len(train), len(BUS_CLASSES)))
+    for fold, model in enumerate(fitted):
+        rows = train.fold == fold
+        bus[rows] = model.probabilities(reflectance[rows])
+    return {"main_group": (bus @ ROLL_UP).argmax(axis=1), "bus_class": bus.argmax(axis=1)}
+
+
+def by_stranger(train: LabelledSpectra, held_out_scores: Array) -> pd.DataFrame:
+    """How well the outlier score tells each kind of strange spectra from held-out real ones.
+
+    Parameters
+    ----------
+    held_out_scores
+        Outlier scores (n,) of the training part, each from a space that did not see its fold.
+    """
+    random = np.random.default_rng(_SEED)
+    space = SpectralSpace.fit(train.reflectance, train.fold)
+    rows, scores = [], []
+    for kind in KINDS:
+        real = train.reflectance[random.permutation(len(train))[:STRANGERS]]
+        scores.append(space.outlier_scores(strange_spectra(kind, real, random)))
+        rows.append(_separation(kind, scores[-1], held_out_scores))
+    rows.append(_separation("all of them", np.concatenate(scores), held_out_scores))
+    return pd.DataFrame(rows)
+
+
+def _separation(kind: str, strange: Array, real: Array) -> dict[str, object]:
+    is_strange = np.repeat([True, False], [len(strange), len(real)])
+    return {
+        "kind": kind,
+        "spectra": len(strange),
+        "auc": area_under_curve(np.concatenate([strange, real]), is_strange),
+        "flagged": float((strange > 1).mean()),
+        "real_flagged": float((real > 1).mean()),
+    }
+
+
+def area_under_curve(score: Array, positive: NDArray[np.bool_]) -> float:
+    """Of the receiver operating characteristic: how often a positive has the higher score. NaN without both kinds."""
+    positives, negatives = int(positive.sum()), int((~positive).sum())
+    if not positives or not negatives:
+        return float("nan")
+    ranks = rankdata(score)[positive].sum()
+    return float((ranks - positives * (positives + 1) / 2) / (positives * negatives))
