@@ -74,6 +74,12 @@ def raw_table(archive_survey: smass.Survey) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
+def archive_parts(raw_table: pd.DataFrame) -> tuple[LabelledSpectra, LabelledSpectra]:
+    """Training and test part of the archive."""
+    return dataset.labelled(dataset.features(raw_table))
+
+
+@pytest.fixture(scope="session")
 def simulated_raw() -> pd.DataFrame:
     """A small simulated survey. Tests share it and must not change it."""
     return simulate.survey(400, seed=1)

@@ -12,11 +12,12 @@ import pytest
 from astrd import dataset, simulate
 from astrd.calibration import at_temperature
 from astrd.classifier import Calibration, Classifier, OtherVersionError
-from astrd.conformal import PredictionSets
+from astrd.conformal import GradedSets
 from astrd.dataset import LabelledSpectra
 from astrd.evaluation import cross_validate
 from astrd.networks import ConvolutionalNetwork, to_onnx
 from astrd.onnx_network import OnnxNetwork
+from astrd.partial import TRUSTED_EXTRAPOLATION
 from astrd.spectrum import Spectrum, channels_outside
 from astrd.taxonomy import BUS_CLASSES, MAIN_GROUP_OF, MAIN_GROUPS
 from astrd.training import FittedNetwork, NetworkModel, Recipe
@@ -32,9 +33,9 @@ def trained(simulated_parts: Parts) -> tuple[FittedNetwork, Classifier]:
     model = NetworkModel(
         "small", "bus_class", ConvolutionalNetwork((8, 12), (5, 3), units=16), Recipe(epochs=40, averaging=0.9)
     )
-    validation = cross_validate(model, train)
+    out_of_fold = cross_validate(model, train).probabilities
     fitted = model.fit(train)
-    return fitted, Classifier(OnnxNetwork(to_onnx(fitted.keras_model())), Calibration.fit(train, validation))
+    return fitted, Classifier(OnnxNetwork(to_onnx(fitted.keras_model())), Calibration.fit(train, out_of_fold))
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def unseen() -> pd.DataFrame:
     level = [np.interp(0.55, row.wavelength, row.reflectance) for row in raw.itertuples()]
     for column in ("reflectance", "uncertainty"):
         raw[column] = [values / own for values, own in zip(raw[column], level, strict=True)]
-    whole = [not channels_outside(spectrum, 0.02).any() for spectrum in spectra_of(raw)]
+    whole = [not channels_outside(spectrum, TRUSTED_EXTRAPOLATION).any() for spectrum in spectra_of(raw)]
     return raw[whole].reset_index(drop=True)
 
 
@@ -125,9 +126,10 @@ def test_a_classifier_that_was_saved_answers_the_same(
 def test_the_sets_of_a_very_sure_network_survive_saving(classifier: Classifier, coverage: float) -> None:
     random = np.random.default_rng(0)
     sure = at_temperature(random.dirichlet(np.full(26, 0.1), 400), 0.1)
-    sets = PredictionSets.fit(sure, sure.argmax(axis=1))
+    usual = np.ones(400)
+    sets = GradedSets.fit([(sure, usual)], sure.argmax(axis=1))
     loaded = Calibration.from_json(replace(classifier.calibration, sets=sets).to_json())
-    np.testing.assert_array_equal(loaded.sets.of(sure, coverage), sets.of(sure, coverage))
+    np.testing.assert_array_equal(loaded.sets.of(sure, coverage, usual), sets.of(sure, coverage, usual))
 
 
 def test_files_of_another_version_are_refused(classifier: Classifier) -> None:
@@ -211,8 +213,8 @@ def test_the_note_tells_what_was_extrapolated(classifier: Classifier, unseen: pd
     spectrum = spectra_of(unseen)[0]
     short = cut(spectrum, 0.4605, 0.876)
     note = classifier.classify([short])["note"][0]
-    assert "extrapolated: 0.45-0.46 and 0.88-0.89 µm (4 of 49 channels)" in note
-    assert "filled with what the archive's spectra have there: 0.44 and 0.90-0.92 µm (4 of 49 channels)" in note
+    assert "extrapolated: 0.46 and 0.88 µm (2 of 49 channels)" in note
+    assert "filled with what the archive's spectra have there: 0.44-0.45 and 0.89-0.92 µm (6 of 49 channels)" in note
     within = Spectrum.of(np.linspace(0.43, 0.93, 60), np.linspace(0.9, 1.1, 60), np.full(60, 0.01))
     assert classifier.classify([within])["note"][0] == ""
 

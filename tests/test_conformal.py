@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astrd.calibration import at_temperature
-from astrd.conformal import COVERAGES, PredictionSets
+from astrd.conformal import COVERAGES, GRADES, GradedSets, PredictionSets
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -78,3 +78,25 @@ def test_classes_that_cannot_be_are_in_no_set() -> None:
 def test_a_coverage_is_a_share(coverage: float) -> None:
     with pytest.raises(ValueError, match=r"expected a coverage between 0 and 1, such as 0\.9; got"):
         PredictionSets(np.ones((len(COVERAGES), 1))).of(np.ones((1, 1)), coverage)
+
+
+def test_flat_answers_for_bad_spectra_are_covered_by_sets_of_their_own_grade() -> None:
+    """With the thresholds of good spectra, hardly any class would reach into a flat answer's set."""
+    random = np.random.default_rng(0)
+    bad = random.dirichlet(np.ones(12), 2000)
+    truth = (bad.cumsum(axis=1) < random.random((2000, 1))).sum(axis=1).clip(max=11)
+    good = np.where(np.arange(12) == truth[:, None], 0.945, 0.005)
+    hot = np.full(2000, 2 * GRADES[-1])
+    graded = GradedSets.fit([(good, np.ones(2000)), (bad, hot)], truth)
+    rows = np.arange(2000)
+    assert graded.of(bad, 0.9, hot)[rows, truth].mean() > 0.87
+    assert graded.of(good, 0.9, np.ones(2000)).sum(axis=1).max() == 1
+    assert PredictionSets.fit(good, truth).of(bad, 0.9)[rows, truth].mean() < 0.5
+
+
+def test_grades_without_spectra_take_the_thresholds_of_better_ones() -> None:
+    probabilities, truth = guesses(5, 500)
+    graded = GradedSets.fit([(probabilities, np.ones(500))], truth)
+    assert len(graded.grades) == len(GRADES) + 1
+    usual, worst = (graded.of(probabilities, 0.9, np.full(500, heat)) for heat in (1.0, 9.0))
+    np.testing.assert_array_equal(usual, worst)

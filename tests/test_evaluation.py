@@ -67,7 +67,7 @@ def test_progress_is_told_after_every_fold(simulated_parts: Parts) -> None:
 
 
 def test_the_summary_is_mean_and_sample_deviation() -> None:
-    found = CrossValidation(np.zeros((0, 4)), {"main_accuracy": (0.9, 0.8, 0.7, 0.8, 0.8)}).summary()
+    found = CrossValidation(np.zeros((0, 4)), {"main_accuracy": (0.9, 0.8, 0.7, 0.8, 0.8)}, ()).summary()
     assert found.keys() == {"cv_main_accuracy", "cv_main_accuracy_sd"}
     assert found["cv_main_accuracy"] == pytest.approx(0.8)
     assert found["cv_main_accuracy_sd"] == pytest.approx(np.sqrt(0.02 / 4))

@@ -57,7 +57,7 @@ def instant_networks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def instant_folds(monkeypatch: pytest.MonkeyPatch) -> None:
     def cross_validate(model: ClassicalModel, train: LabelledSpectra) -> CrossValidation:
-        return CrossValidation(np.empty(0), {"main_weighted_f1": (score_of(model.params),) * 5})
+        return CrossValidation(np.empty(0), {"main_weighted_f1": (score_of(model.params),) * 5}, ())
 
     monkeypatch.setattr(tuning, "cross_validate", cross_validate)
 
