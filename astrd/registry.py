@@ -21,6 +21,7 @@ from mlflow.types import Schema, TensorSpec
 from numpy.typing import NDArray
 
 from astrd import networks, served_model
+from astrd.analogues import Archive
 from astrd.classical import FittedClassical
 from astrd.classifier import Calibration, Classifier
 from astrd.dataset import LabelledSpectra
@@ -84,7 +85,7 @@ def log_network(network: Any, target: Target, example: LabelledSpectra) -> None:
 
 
 def log_candidate(
-    fitted: FittedNetwork, train: LabelledSpectra, out_of_fold: Array, raw_example: pd.DataFrame
+    fitted: FittedNetwork, train: LabelledSpectra, out_of_fold: Array, archive: Archive, raw_example: pd.DataFrame
 ) -> Classifier:
     """Calibrate a Bus network and log it twice: as Keras model and as what would be served.
 
@@ -92,12 +93,14 @@ def log_candidate(
     ----------
     out_of_fold
         Its out-of-fold probabilities of the training part, shape (n, 26).
+    archive
+        The asteroids among which it names the most similar ones.
     raw_example
         Rows as a client would send them.
     """
     network = fitted.keras_model()
     log_network(network, "bus_class", train)
-    classifier = Classifier(networks.to_onnx(network), Calibration.fit(train, out_of_fold))
+    classifier = Classifier(networks.to_onnx(network), Calibration.fit(train, out_of_fold), archive)
     with tempfile.TemporaryDirectory() as folder:
         classifier.save(folder)
         mlflow.pyfunc.log_model(

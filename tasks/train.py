@@ -12,6 +12,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from astrd import catalogue, dataset, metrics, plots, registry, tracking
+from astrd.analogues import Archive
 from astrd.calibration import at_temperature, expected_calibration_error
 from astrd.catalogue import CANDIDATES, Settings
 from astrd.classical import FittedClassical
@@ -47,7 +48,8 @@ def train_model(
         Hyperparameters that a search found, for the models that need them.
     """
     started = time.perf_counter()
-    train, test = dataset.labelled(features.read())
+    table = features.read()
+    train, test = dataset.labelled(table)
     with step(name, FOLDS + 1) as shown, tracking.step_run(parent_run_id, "train", name) as run:
         model = catalogue.model(name, Settings(seed, epochs, params))
         run.set_tags({Tag.TARGET: model.target, Tag.MODEL: name, Tag.CANDIDATE: str(name in CANDIDATES).lower()})
@@ -59,7 +61,8 @@ def train_model(
         _log_out_of_fold(run, model, train, validation)
         if name in CANDIDATES:
             assert isinstance(fitted, FittedNetwork)
-            classifier = registry.log_candidate(fitted, train, validation.probabilities, _request(test))
+            archive = Archive.of(table)
+            classifier = registry.log_candidate(fitted, train, validation.probabilities, archive, _request(test))
             _log_calibration(run, name, train, validation.probabilities, classifier.calibration.temperature)
             tested = classifier.bus_probabilities(test.reflectance)  # as it is served
         else:
