@@ -92,6 +92,10 @@ class Archive:
         """Standard deviation (49,) within a class; None with fewer than two members."""
         return self._classes[bus_class][1]
 
+    def class_size(self, bus_class: str) -> int:
+        """Number of asteroids of a class."""
+        return int((self.bus == BUS_CLASSES.index(bus_class)).sum())
+
     @cached_property
     def _classes(self) -> dict[str, tuple[Array | None, Array | None]]:
         members = [self.reflectance[self.bus == code] for code in range(len(BUS_CLASSES))]

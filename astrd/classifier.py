@@ -19,7 +19,7 @@ from scipy.special import softmax
 
 from astrd.analogues import Archive
 from astrd.calibration import at_temperature, fit_temperature
-from astrd.conformal import PredictionSets
+from astrd.conformal import DEFAULT_COVERAGE, PredictionSets
 from astrd.dataset import LabelledSpectra
 from astrd.explanation import explanation
 from astrd.smoothing import WAVELENGTH, bus_smoothing
@@ -39,7 +39,6 @@ ARCHIVE_FILE: Final = "archive.npz"
 FORMAT: Final = 2
 """Of the constants file; another number says that another version of this package has to read it."""
 
-DEFAULT_COVERAGE: Final = 0.9
 DEFAULT_DRAWS: Final = 0
 TRUSTED_EXTRAPOLATION: Final = 0.02
 """µm beyond a spectrum's ends that its own spline may fill, as in training; further out the archive's space does."""

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+DEFAULT_COVERAGE: Final = 0.9
+
 COVERAGES: Final[Array] = np.append(np.arange(50, 100) / 100, 0.995)
 """Coverages that thresholds are kept for; one in between takes the next higher, one beyond the highest all classes."""
 

@@ -17,7 +17,8 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType, Array
 
-from astrd.classifier import DEFAULT_COVERAGE, DEFAULT_DRAWS, Classifier
+from astrd.classifier import DEFAULT_DRAWS, Classifier
+from astrd.conformal import DEFAULT_COVERAGE
 from astrd.explanation import MEASURES, NAME_LISTS, NUMBER_LISTS
 from astrd.spectrum import Spectrum, SpectrumError
 from astrd.taxonomy import BUS_CLASSES, MAIN_GROUPS

@@ -53,6 +53,7 @@ def test_every_room_stands_in_the_architecture() -> None:
     [
         ("astrd.cli", {"mlflow", "tensorflow", "pandas"}),
         ("astrd.classifier", {"tensorflow", "keras", "mlflow", "onnxruntime", "sklearn"}),
+        ("astrd.registry", {"tensorflow", "keras", "sklearn", "onnxruntime", "matplotlib"}),
         ("astrd.served_model", {"tensorflow", "keras", "sklearn"}),
         ("astrd.catalogue", {"tensorflow", "keras", "mlflow"}),
     ],
