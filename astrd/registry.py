@@ -101,11 +101,17 @@ def log_candidate(
     raw_example
         Rows as a client would send them.
     """
-    from astrd import served_model
-
     network = fitted.keras_model()
     log_network(network, "bus_class", train)
     classifier = Classifier(networks.to_onnx(network), Calibration.fit(train, out_of_fold), archive)
+    log_classifier(classifier, raw_example)
+    return classifier
+
+
+def log_classifier(classifier: Classifier, raw_example: pd.DataFrame) -> None:
+    """Log what would be served to the active run."""
+    from astrd import served_model
+
     with tempfile.TemporaryDirectory() as folder:
         classifier.save(folder)
         mlflow.pyfunc.log_model(
@@ -117,7 +123,6 @@ def log_candidate(
             input_example=raw_example,
             pip_requirements=_pins(_SERVED_REQUIREMENTS),
         )
-    return classifier
 
 
 def classifier_of(run_id: str) -> Classifier:
