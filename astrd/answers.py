@@ -6,17 +6,25 @@ import json
 import math
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pandas as pd
 
-if TYPE_CHECKING:
-    from astrd.registry import Provenance
-
 LISTED: Final = ";"
 """Between the entries of a list in a cell of CSV: names and designations hold blanks themselves."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where answers come from: the model's address, version and run, and what it learned from; "" is unknown."""
+
+    model: str
+    model_version: str = ""
+    run_id: str = ""
+    data_source: str = ""
+    data_sha256: str = ""
 
 
 def check_path(path: Path, suffixes: Collection[str]) -> None:

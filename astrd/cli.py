@@ -17,8 +17,8 @@ from astrd.conformal import DEFAULT_COVERAGE
 if TYPE_CHECKING:
     import pandas as pd
 
+    from astrd.answers import Provenance
     from astrd.classifier import Classifier
-    from astrd.registry import Provenance
     from astrd.spectrum import Spectrum
 
 app = typer.Typer(help="Classify asteroid spectra in the Bus taxonomy.", no_args_is_help=True, add_completion=False)

@@ -8,7 +8,6 @@ import logging
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from astrd import networks
 from astrd.analogues import Archive
+from astrd.answers import Provenance
 from astrd.classifier import Calibration, Classifier
 from astrd.dataset import LabelledSpectra
 from astrd.promotion import outranks
@@ -145,17 +145,6 @@ def load_classifier(model_uri: str) -> Classifier:
     if not isinstance(getattr(model, "classifier", None), Classifier):
         raise ValueError(f"expected a model that this package logged, got {model_uri}")
     return model.classifier
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where answers come from: the model's address, version and run, and what it learned from; "" is unknown."""
-
-    model: str
-    model_version: str = ""
-    run_id: str = ""
-    data_source: str = ""
-    data_sha256: str = ""
 
 
 def provenance(model_uri: str) -> Provenance:

@@ -12,23 +12,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from astrd.analogues import Archive, full_name
-from astrd.answers import write_whole
+from astrd.answers import Provenance, write_whole
 from astrd.classifier import TRUSTED_EXTRAPOLATION
 from astrd.colours import GROUP_COLOURS, GROUP_COLOURS_ON_DARK
 from astrd.explanation import measures_in_words
 from astrd.smoothing import WAVELENGTH
 from astrd.spectrum import Spectrum, channels_outside
 from astrd.taxonomy import BUS_CLASSES, MAIN_GROUP_OF, MAIN_GROUPS
-
-if TYPE_CHECKING:
-    from astrd.registry import Provenance
 
 Array = NDArray[np.float64]
 

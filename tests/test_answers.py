@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from astrd import answers
-from astrd.registry import Provenance
+from astrd.answers import Provenance
 
 TABLE = pd.DataFrame(
     {

@@ -14,10 +14,10 @@ import pytest
 
 from astrd import dataset, report
 from astrd.analogues import Archive
+from astrd.answers import Provenance
 from astrd.classifier import Classifier
 from astrd.colours import GROUP_COLOURS, GROUP_COLOURS_ON_DARK
 from astrd.dataset import LabelledSpectra
-from astrd.registry import Provenance
 from astrd.spectrum import Spectrum
 from astrd.taxonomy import MAIN_GROUPS
 from templates import template_classifier
