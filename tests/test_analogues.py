@@ -88,3 +88,12 @@ def test_the_archive_names_vesta_and_those_like_it(raw_table: pd.DataFrame) -> N
     rows, _ = archive.nearest(archive.reflectance[[vesta]], np.ones((1, 49), bool))
     assert rows[0, 0] == vesta
     assert archive.class_deviation("O") is None
+
+
+@pytest.mark.archive
+def test_the_docs_say_how_near_neighbours_are_in_the_archive(raw_table: pd.DataFrame) -> None:
+    archive = Archive.of(dataset.features(raw_table))
+    _, distance = archive.nearest(archive.reflectance, np.ones(archive.reflectance.shape, bool))
+    half, most = np.quantile(distance[:, 1], [0.5, 0.95])
+    text = (Path(__file__).parents[1] / "docs" / "outputs.md").read_text()
+    assert f"other neighbour within {half:.3f},\nnineteen of twenty within {most:.3f}." in text

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -114,3 +116,13 @@ class TestOfTheArchive:
         great = of_archive.set_index("designation").loc[["1", "2", "3", "4"]]
         assert great["band_09"].idxmax() == "4"
         assert (great[["slope_uncertainty", "band_07_uncertainty", "band_09_uncertainty"]] > 0).all(axis=None)
+
+    def test_the_docs_have_its_medians(self, of_archive: pd.DataFrame) -> None:
+        text = (Path(__file__).parents[1] / "docs" / "outputs.md").read_text()
+        heading, _, *rows = re.search(r"(?m)^\| \| Ch .*\n(?:\|.*\n)+", text).group().strip().split("\n")
+        classes = heading.replace("|", " ").split()
+        median = of_archive.groupby("bus_class")[["slope", "band_07", "band_09"]].median().loc[classes]
+        for row, measure in zip(rows, median, strict=True):
+            said = [float(cell) for cell in row.strip("|").split("|")[1:]]
+            np.testing.assert_allclose(said, median[measure], atol=0.051)
+        assert of_archive["slope_uncertainty"].median() < 0.06
