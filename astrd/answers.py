@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import pandas as pd
 
+from astrd.reading import printable
+
 LISTED: Final = ";"
 """Between the entries of a list in a cell of CSV: names and designations hold blanks themselves."""
 
@@ -46,7 +48,7 @@ def check_path(path: Path, suffixes: Collection[str]) -> None:
 def with_origin(answers: pd.DataFrame, paths: Sequence[Path], source: Provenance) -> pd.DataFrame:
     """Answers between the files that were asked about and the model that answered, which stand in every row."""
     table = answers.assign(**asdict(source))
-    table.insert(0, "file", [str(path) for path in paths])
+    table.insert(0, "file", [printable(path) for path in paths])
     return table
 
 

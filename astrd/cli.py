@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
@@ -134,7 +135,7 @@ def _print(answers: pd.DataFrame, source: Provenance, coverage: float, draws: in
         table.add_column(name, overflow="fold", no_wrap=name in ("spectrum", "outlier"))
     for row in answers.itertuples(index=False):
         table.add_row(
-            row.designation, row.main_group, f"{row.main_group_probability:.3f}",
+            escape(row.designation), row.main_group, f"{row.main_group_probability:.3f}",
             *([f"{row.main_group_draw_share:.0%}"] if draws else []),
             row.bus_class, f"{row.bus_class_probability:.3f}",
             *([f"{row.bus_class_draw_share:.0%}"] if draws else []),

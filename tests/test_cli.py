@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -143,6 +145,20 @@ def test_a_bad_file_stops_no_other_and_the_exit_code_tells(call: Call, files: li
     assert "missing.txt: expected a file or folder" in ended.err
     assert read(tmp_path / "out.json")["file"].tolist() == files[:2]
     assert call(*files[:2]).code == 0
+
+
+def test_files_may_have_any_name(call: Call, files: list[str], tmp_path: Path) -> None:
+    for name in ("[red]x.txt", "[bold]", os.fsdecode(b"bad\xff.txt")):
+        shutil.copy(files[0], tmp_path / name)
+    for written in ("out.csv", "out.json", "out.parquet", "out.html"):
+        option = "--report" if written.endswith("html") else "--output"
+        folder = tmp_path / "written"
+        folder.mkdir(exist_ok=True)
+        ended = call(tmp_path, option, folder / written)
+        assert ended.code == 0, ended
+        for name in ("[red]x.txt", "[bold]", "bad?.txt"):
+            assert name in ended.out
+            assert written.endswith("parquet") or name in (folder / written).read_text()
 
 
 def test_a_file_that_is_named_twice_is_classified_once(call: Call, files: list[str], tmp_path: Path) -> None:
