@@ -269,7 +269,9 @@ class TestParams:
             assert answer["bus_class_draw_share"] in (0, 0.2, 0.4, 0.6, 0.8, 1)
         assert ask(rows[:1])[1][0]["bus_class_draw_share"] is None
 
-    @pytest.mark.parametrize("params", [{"coverage": 0}, {"coverage": 1.5}, {"draws": -1}, {"coverage": "much"}])
+    @pytest.mark.parametrize(
+        "params", [{"coverage": 0}, {"coverage": 1.5}, {"draws": -1}, {"coverage": "much"}, {"explain": "maybe"}]
+    )
     def test_params_out_of_range_are_refused(
         self, ask: Callable[..., Answer], rows: list[dict[str, Any]], params: dict[str, Any]
     ) -> None:
