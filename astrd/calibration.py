@@ -6,7 +6,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 
 Array = NDArray[np.float64]
@@ -27,6 +26,8 @@ def fit_temperature(probabilities: Array, truth: NDArray[np.integer], groups: Ar
     groups
         Membership (labels, groups) of labels in groups, whose cross-entropy then counts as much.
     """
+    from scipy.optimize import minimize_scalar  # as slow to import as all else that a classifier needs of SciPy
+
     rows = np.arange(len(truth))
 
     def cross_entropy(log_temperature: float) -> float:

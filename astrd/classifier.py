@@ -16,10 +16,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from astrd.analogues import Archive
 from astrd.calibration import at_temperature, fit_temperature
-from astrd.conformal import GradedSets, PredictionSets
+from astrd.conformal import DEFAULT_COVERAGE, GradedSets, PredictionSets
 from astrd.dataset import LabelledSpectra
 from astrd.degraded import Degraded
+from astrd.explanation import explanation
 from astrd.onnx_network import OnnxNetwork
 from astrd.partial import TRUSTED_EXTRAPOLATION, averaged, filled
 from astrd.smoothing import WAVELENGTH, bus_smoothing
@@ -33,10 +35,10 @@ Array = NDArray[np.float64]
 
 NETWORK_FILE: Final = "network.onnx"
 CONSTANTS_FILE: Final = "classifier.json"
+ARCHIVE_FILE: Final = "archive.npz"
 FORMAT: Final = 2
 """Of the constants file; another number says that another version of this package has to read it."""
 
-DEFAULT_COVERAGE: Final = 0.9
 DEFAULT_DRAWS: Final = 0
 _DRAW_SEED: Final = 0
 
@@ -132,20 +134,22 @@ class Network(Protocol):
 
 @dataclass(frozen=True)
 class Classifier:
-    """A network with its calibration."""
+    """A network with its calibration, and the archive for its why."""
 
     network: Network = field(repr=False)
     calibration: Calibration = field(repr=False)
+    archive: Archive = field(repr=False)
 
     @classmethod
     def load(cls, folder: str | Path) -> Classifier:
         """Read what `save` wrote."""
         folder = Path(folder)
-        constants = (folder / CONSTANTS_FILE).read_text()
-        return cls(OnnxNetwork((folder / NETWORK_FILE).read_bytes()), Calibration.from_json(constants))
+        calibration = Calibration.from_json((folder / CONSTANTS_FILE).read_text())
+        network = OnnxNetwork((folder / NETWORK_FILE).read_bytes())
+        return cls(network, calibration, Archive.load(folder / ARCHIVE_FILE))
 
     def save(self, folder: str | Path) -> None:
-        """Write `network.onnx` and `classifier.json` into a folder.
+        """Write `network.onnx`, `classifier.json` and `archive.npz` into a folder.
 
         Raises
         ------
@@ -158,6 +162,7 @@ class Classifier:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / NETWORK_FILE).write_bytes(self.network.content)
         (folder / CONSTANTS_FILE).write_text(self.calibration.to_json())
+        self.archive.save(folder / ARCHIVE_FILE)
 
     def bus_probabilities(self, reflectance: Array) -> Array:
         """(n, 49) normalised reflectance to (n, 26) calibrated probabilities; 0 for classes it could not learn."""
@@ -179,7 +184,11 @@ class Classifier:
         return flattened(averages, temperatures), temperatures
 
     def classify(
-        self, spectra: Sequence[Spectrum], coverage: float = DEFAULT_COVERAGE, draws: int = DEFAULT_DRAWS
+        self,
+        spectra: Sequence[Spectrum],
+        coverage: float = DEFAULT_COVERAGE,
+        draws: int = DEFAULT_DRAWS,
+        explain: bool = False,
     ) -> pd.DataFrame:
         """Classify spectra.
 
@@ -188,7 +197,10 @@ class Classifier:
         coverage
             Share of prediction sets that hold the right class.
         draws
-            How often to repeat the classification under each spectrum's own 1-sigma noise.
+            How often to repeat the classification under each spectrum's own 1-sigma noise; above 0, each class's
+            and group's share of the draws is told too.
+        explain
+            Whether to tell the archive's most similar asteroids, the class's mean, slope and band depths too.
 
         Returns
         -------
@@ -207,8 +219,8 @@ class Classifier:
         sets = self.calibration.sets.of(bus, coverage, temperatures)
         main = bus @ ROLL_UP
         best_bus, best_main = bus.argmax(axis=1), main.argmax(axis=1)
-        bus_share, main_share = self._draw_shares(spectra, best_bus, best_main, draws)
         rows = np.arange(len(spectra))
+        bus_share, main_share = self._draw_shares(spectra, draws) if draws else (None, None)
         outlier = self.calibration.space.outlier_scores(reflectance)
         like_q = resembles_q(reflectance) & ~self.calibration.present[BUS_CLASSES.index("Q")]
         for row in np.flatnonzero(like_q):
@@ -222,13 +234,14 @@ class Classifier:
             "bus_prediction_set": [_by_probability(bus[row], sets[row]) for row in rows],
             "outlier_score": outlier,
             "is_outlier": (outlier > 1) | like_q,
-            "main_group_draw_share": main_share,
-            "bus_class_draw_share": bus_share,
+            "main_group_draw_share": None if main_share is None else main_share[rows, best_main],
+            "bus_class_draw_share": None if bus_share is None else bus_share[rows, best_bus],
             "note": ["; ".join(note) for note in notes],
-            **{f"probability_group_{name}": main[:, code] for code, name in enumerate(MAIN_GROUPS)},
-            **{f"probability_{name}": bus[:, code] for code, name in enumerate(BUS_CLASSES)},
+            **_by_label("probability", bus, main),
+            **({} if bus_share is None or main_share is None else _by_label("draw_share", bus_share, main_share)),
+            **(explanation(spectra, reflectance, ~missing, best_bus, self.archive) if explain else {}),
         }
-        return pd.DataFrame(columns)
+        return pd.DataFrame(columns, index=range(len(spectra)))
 
     def _channels(self, spectra: Sequence[Spectrum]) -> tuple[Array, NDArray[np.bool_], list[list[str]]]:
         """Reflectance (n, 49), the channels of it that were filled from the archive's space (n, 49), and the notes."""
@@ -249,23 +262,27 @@ class Classifier:
                     notes[row].append(f"outside the data, {how}: {_ranges(channels)} µm ({share})")
         return filled(self.calibration.space, reflectance, missing), missing, notes
 
-    def _draw_shares(
-        self, spectra: Sequence[Spectrum], bus: NDArray[np.int64], main: NDArray[np.int64], draws: int
-    ) -> tuple[Array | list[None], Array | list[None]]:
-        """Share of noise draws that give the same Bus class and main group; None without draws."""
-        if draws == 0:
-            return [None] * len(spectra), [None] * len(spectra)
-        bus_agree, main_agree = np.zeros(len(spectra)), np.zeros(len(spectra))
+    def _draw_shares(self, spectra: Sequence[Spectrum], draws: int) -> tuple[Array, Array]:
+        """Share of noise draws that give each Bus class (n, 26) and each main group (n, 4)."""
+        bus, main = np.zeros((len(spectra), len(BUS_CLASSES))), np.zeros((len(spectra), len(MAIN_GROUPS)))
         noise = [np.random.default_rng(_DRAW_SEED) for _ in spectra]  # one each: the rows beside it change no answer
+        rows = np.arange(len(spectra))
         for _ in range(draws):
             noisy = [
                 replace(s, reflectance=s.reflectance + s.uncertainty * random.standard_normal(len(s.wavelength)))
                 for s, random in zip(spectra, noise, strict=True)
             ]
             probabilities, _ = self.widened_bus_probabilities(*self._channels(noisy)[:2], channel_noise(noisy))
-            bus_agree += probabilities.argmax(axis=1) == bus
-            main_agree += (probabilities @ ROLL_UP).argmax(axis=1) == main
-        return bus_agree / draws, main_agree / draws
+            bus[rows, probabilities.argmax(axis=1)] += 1
+            main[rows, (probabilities @ ROLL_UP).argmax(axis=1)] += 1
+        return bus / draws, main / draws
+
+
+def _by_label(what: str, bus: Array, main: Array) -> dict[str, Array]:
+    """Columns of numbers by main group (n, 4) and Bus class (n, 26)."""
+    return {f"{what}_group_{name}": main[:, code] for code, name in enumerate(MAIN_GROUPS)} | {
+        f"{what}_{name}": bus[:, code] for code, name in enumerate(BUS_CLASSES)
+    }
 
 
 def _by_probability(probabilities: Array, inside: NDArray[np.bool_]) -> list[str]:

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+DEFAULT_COVERAGE: Final = 0.9
+
 COVERAGES: Final[Array] = np.append(np.arange(50, 100) / 100, 0.995)
 """Coverages that thresholds are kept for; one in between takes the next higher, one beyond the highest all classes."""
 
@@ -116,7 +118,7 @@ class GradedSets:
             grades.append(PredictionSets.fit(every[rows], codes[rows]) if enough else grades[-1])
         return cls(tuple(grades))
 
-    def of(self, probabilities: Array, coverage: float, temperatures: Array) -> NDArray[np.bool_]:
+    def of(self, probabilities: Array, coverage: float, temperatures: Array | None = None) -> NDArray[np.bool_]:
         """Which labels belong to each spectrum's set, shape (n, labels); never none of them.
 
         Parameters
@@ -124,14 +126,14 @@ class GradedSets:
         coverage
             Share of sets that hold the right label, between 0 and 1.
         temperatures
-            By which each spectrum's answer was flattened, shape (n,).
+            By which each spectrum's answer was flattened, shape (n,); None: good spectra, none of them was.
 
         Raises
         ------
         ValueError
             If the coverage is not between 0 and 1.
         """
-        grade = np.searchsorted(GRADES, temperatures)
+        grade = np.searchsorted(GRADES, np.ones(len(probabilities)) if temperatures is None else temperatures)
         sets = np.zeros(probabilities.shape, dtype=bool)
         for number, learned in enumerate(self.grades):
             rows = grade == number

@@ -15,11 +15,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from astrd.calibration import expected_calibration_error
+from astrd.colours import GROUP_COLOURS
 from astrd.taxonomy import CLASSES_BY_GROUP, LABELS, MAIN_GROUP_OF, MAIN_GROUPS, Target
 from astrd.tuning import Trial
-
-GROUP_COLOURS: Final = {"C": "#0072B2", "S": "#D55E00", "X": "#009E73", "Other": "#CC79A7"}
-"""One colour a main group, told apart by the colour-blind too (Okabe & Ito 2008)."""
 
 TARGET_TITLE: Final[dict[Target, str]] = {
     "x_vs_rest": "X or the rest",

@@ -48,13 +48,19 @@ def read(path: str | Path) -> Spectrum:
         the line, and what to do.
     """
     path = Path(path)
+    name = printable(path)
     try:
         with path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or str(error)
-        raise SpectrumError(f"{path}: expected a file that can be read: {reason}") from None
-    return read_bytes(data, str(path))
+        raise SpectrumError(f"{name}: expected a file that can be read: {reason}") from None
+    return read_bytes(data, name)
+
+
+def printable(path: Path) -> str:
+    """A path as text that can be printed and written; bytes of a name that are no text become `?`."""
+    return str(path).encode("utf-8", "replace").decode()
 
 
 def read_bytes(data: bytes, name: str) -> Spectrum:

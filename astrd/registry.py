@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -20,8 +21,9 @@ from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 from numpy.typing import NDArray
 
-from astrd import networks, served_model
-from astrd.classical import FittedClassical
+from astrd import networks
+from astrd.analogues import Archive
+from astrd.answers import Provenance
 from astrd.classifier import Calibration, Classifier
 from astrd.dataset import LabelledSpectra
 from astrd.onnx_network import OnnxNetwork
@@ -55,6 +57,8 @@ _NETWORK_REQUIREMENTS: Final = ("mlflow", "keras", "numpy", "tensorflow")
 
 def log_model(fitted: Fitted, target: Target, example: LabelledSpectra) -> None:
     """Log a model of 49 channels to the active run, with its signature, an input example and its requirements."""
+    from astrd.classical import FittedClassical  # brings scikit-learn, which those who only classify do not need
+
     if isinstance(fitted, FittedClassical):
         channels = TensorSpec(np.dtype(np.float64), (-1, len(WAVELENGTH)))
         mlflow.sklearn.log_model(
@@ -93,18 +97,28 @@ class Deployable(Protocol):
 
 
 def log_candidate(
-    fitted: Deployable, calibration: Calibration, train: LabelledSpectra, raw_example: pd.DataFrame
+    fitted: Deployable, calibration: Calibration, archive: Archive, train: LabelledSpectra, raw_example: pd.DataFrame
 ) -> Classifier:
     """Log a Bus network twice: as Keras model and, calibrated, as what would be served.
 
     Parameters
     ----------
+    archive
+        The asteroids among which it names the most similar ones.
     raw_example
         Rows as a client would send them.
     """
     network = fitted.keras_model()
     log_network(network, "bus_class", train)
-    classifier = Classifier(OnnxNetwork(networks.to_onnx(network)), calibration)
+    classifier = Classifier(OnnxNetwork(networks.to_onnx(network)), calibration, archive)
+    log_classifier(classifier, raw_example)
+    return classifier
+
+
+def log_classifier(classifier: Classifier, raw_example: pd.DataFrame) -> None:
+    """Log what would be served to the active run."""
+    from astrd import served_model
+
     with tempfile.TemporaryDirectory() as folder:
         classifier.save(folder)
         mlflow.pyfunc.log_model(
@@ -116,7 +130,6 @@ def log_candidate(
             input_example=raw_example,
             pip_requirements=_pins(_SERVED_REQUIREMENTS),
         )
-    return classifier
 
 
 def classifier_of(run_id: str) -> Classifier:
@@ -125,11 +138,36 @@ def classifier_of(run_id: str) -> Classifier:
 
 
 def load_classifier(model_uri: str) -> Classifier:
-    """The classifier of a logged or registered model, such as `models:/asteroid-taxonomy-cnn@champion`."""
-    model = mlflow.pyfunc.load_model(model_uri, suppress_warnings=True).unwrap_python_model()
+    """The classifier of a logged or registered model, such as `models:/asteroid-taxonomy-cnn@champion`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such model, or another package logged it.
+    """
+    try:
+        model = mlflow.pyfunc.load_model(model_uri, suppress_warnings=True).unwrap_python_model()
+    except (MlflowException, OSError) as error:
+        raise ValueError(f"expected a model that can be loaded, got {model_uri}: {error}") from error
     if not isinstance(getattr(model, "classifier", None), Classifier):
         raise ValueError(f"expected a model that this package logged, got {model_uri}")
     return model.classifier
+
+
+def provenance(model_uri: str) -> Provenance:
+    """What is known of a model that can be loaded."""
+    client = mlflow.MlflowClient()
+    if registered := re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", model_uri):
+        name, alias, number = registered.groups()
+        found = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
+        version, run_id = str(found.version), found.run_id or ""
+    else:
+        version, run_id = "", mlflow.models.get_model_info(model_uri).run_id or ""
+    try:
+        tags = client.get_run(run_id).data.tags
+    except MlflowException:  # a folder that was brought here from another store
+        tags = {}
+    return Provenance(model_uri, version, run_id, tags.get(Tag.DATA_SOURCE, ""), tags.get(Tag.DATA_SHA256, ""))
 
 
 def register(run_id: str, tags: Mapping[str, str], description: str) -> int:

@@ -17,13 +17,17 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType, Array
 
-from astrd.classifier import DEFAULT_COVERAGE, DEFAULT_DRAWS, Classifier
+from astrd.classifier import DEFAULT_DRAWS, Classifier
+from astrd.conformal import DEFAULT_COVERAGE
+from astrd.explanation import MEASURES, NAME_LISTS, NUMBER_LISTS
 from astrd.spectrum import Spectrum, SpectrumError
 from astrd.taxonomy import BUS_CLASSES, MAIN_GROUPS
 
 # Lists of numbers are declared as "any", because MLflow's own check of `Array(double)` names no row in its error, and
 # refuses a request in which only some rows have an uncertainty. `Spectrum.of` checks them, row by row.
 _NUMBERS = AnyType()
+
+_ENDS = ("", "_uncertainty")
 
 SIGNATURE = ModelSignature(
     inputs=Schema(
@@ -49,12 +53,20 @@ SIGNATURE = ModelSignature(
             ColSpec(DataType.string, "note"),
             *(ColSpec(DataType.double, f"probability_group_{name}") for name in MAIN_GROUPS),
             *(ColSpec(DataType.double, f"probability_{name}") for name in BUS_CLASSES),
+            # with draws
+            *(ColSpec(DataType.double, f"draw_share_group_{name}", required=False) for name in MAIN_GROUPS),
+            *(ColSpec(DataType.double, f"draw_share_{name}", required=False) for name in BUS_CLASSES),
+            # with explain
+            *(ColSpec(Array(DataType.string), name, required=False) for name in NAME_LISTS),
+            *(ColSpec(Array(DataType.double), name, required=False) for name in NUMBER_LISTS),
+            *(ColSpec(DataType.double, f"{name}{end}", required=False) for name in MEASURES for end in _ENDS),
         ]
     ),
     params=ParamSchema(
         [
             ParamSpec("coverage", DataType.double, DEFAULT_COVERAGE),
             ParamSpec("draws", DataType.long, DEFAULT_DRAWS),
+            ParamSpec("explain", DataType.boolean, False),
         ]
     ),
 )
@@ -85,6 +97,7 @@ class ServedModel(PythonModel):  # type: ignore[misc]
                 spectra_of(model_input),
                 float(params.get("coverage", DEFAULT_COVERAGE)),
                 int(params.get("draws", DEFAULT_DRAWS)),
+                bool(params.get("explain", False)),
             )
         except ValueError as error:
             raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from error

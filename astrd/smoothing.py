@@ -13,6 +13,7 @@ and eliminating it row by row costs a few NumPy operations a knot, whatever the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -57,10 +58,41 @@ def bus_smoothing(wavelength: Sequence[Array], reflectance: Sequence[Array], unc
     for start in range(0, len(wavelength), _CHUNK):
         chunk = slice(start, start + _CHUNK)
         try:
-            smoothed[chunk] = _smooth(wavelength[chunk], reflectance[chunk], uncertainty[chunk])
+            channels, level = _channels(_Knots.of(wavelength[chunk], reflectance[chunk], uncertainty[chunk]))
+            smoothed[chunk] = channels / level
         except _BadSpectrum as error:
             raise ValueError(f"row {start + error.row}: {error}") from None
     return smoothed
+
+
+def propagated(
+    wavelength: Sequence[Array], reflectance: Sequence[Array], uncertainty: Sequence[Array], weights: Array
+) -> Array:
+    """The 1 sigma that the spectra's own uncertainties give to weighted sums of their smoothed channels.
+
+    Parameters
+    ----------
+    wavelength, reflectance, uncertainty
+        Spectra that `bus_smoothing` takes.
+    weights
+        Shape (number of spectra, 49): what each channel, normalised at 0.55 µm, counts in the sum of its spectrum.
+
+    Returns
+    -------
+    Array
+        Shape (number of spectra,). It is exact but for the division by the level at 0.55 µm, which is taken as linear:
+        smoothing is, so that a sum of channels is one of the points, whose errors are independent.
+    """
+    deviation = np.empty(len(wavelength))
+    for start in range(0, len(wavelength), _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        knots = _Knots.of(wavelength[chunk], reflectance[chunk], uncertainty[chunk])
+        channels, level = _channels(knots)
+        of_channels = weights[chunk].copy()
+        of_channels[:, NORMALISATION_CHANNEL] -= (weights[chunk] * channels / level).sum(axis=1)
+        of_points = _weights_of_points(knots, of_channels / level)
+        deviation[chunk] = np.sqrt((of_points**2 * knots.variance).sum(axis=0))
+    return deviation
 
 
 class _BadSpectrum(Exception):
@@ -69,34 +101,61 @@ class _BadSpectrum(Exception):
         self.row = row
 
 
-def _smooth(wavelength: Sequence[Array], reflectance: Sequence[Array], uncertainty: Sequence[Array]) -> Array:
-    points = np.array([len(w) for w in wavelength])
-    for row, (w, r, u) in enumerate(zip(wavelength, reflectance, uncertainty, strict=True)):
-        if not len(w) == len(r) == len(u):
-            raise _BadSpectrum(row, f"expected lists of one length, got {len(w)}, {len(r)} and {len(u)}")
-        if len(w) < 4:
-            raise _BadSpectrum(row, f"expected at least 4 points to smooth, got {len(w)}")
+@dataclass(frozen=True)
+class _Knots:
+    """Points of spectra, knots down and spectra across. Short spectra are padded; `inside` tells what is no padding."""
 
-    # Knots down, spectra across. Short spectra are padded; their padding is cut out of the system below.
-    x, y, variance = (_padded(arrays, points) for arrays in (wavelength, reflectance, uncertainty))
-    variance = variance**2
-    inside = np.arange(len(x))[:, None] < points
-    step = np.where(inside[1:], np.diff(x, axis=0), 1.0)
-    for wrong, message in (
-        (step.min(axis=0) <= 0, "expected wavelengths that increase strictly"),
-        (np.where(inside, variance, 1.0).min(axis=0) <= 0, "expected uncertainties above 0"),
-    ):
-        if wrong.any():
-            raise _BadSpectrum(int(wrong.argmax()), message)
+    x: Array
+    y: Array
+    variance: Array
+    step: Array
+    inside: NDArray[np.bool_]
+    points: NDArray[np.int64]
 
-    curvature = _second_derivatives(step, y, variance, inside)
-    fitted = y - SMOOTHING_PENALTY * variance * _second_differences_transposed(step, curvature)
-    sampled = _sample(x, step, fitted, curvature, points)
+    @classmethod
+    def of(cls, wavelength: Sequence[Array], reflectance: Sequence[Array], uncertainty: Sequence[Array]) -> _Knots:
+        points = np.array([len(w) for w in wavelength])
+        for row, (w, r, u) in enumerate(zip(wavelength, reflectance, uncertainty, strict=True)):
+            if not len(w) == len(r) == len(u):
+                raise _BadSpectrum(row, f"expected lists of one length, got {len(w)}, {len(r)} and {len(u)}")
+            if len(w) < 4:
+                raise _BadSpectrum(row, f"expected at least 4 points to smooth, got {len(w)}")
+        x, y, deviation = (_padded(arrays, points) for arrays in (wavelength, reflectance, uncertainty))
+        inside = np.arange(len(x))[:, None] < points
+        knots = cls(x, y, deviation**2, np.where(inside[1:], np.diff(x, axis=0), 1.0), inside, points)
+        for wrong, message in (
+            (knots.step.min(axis=0) <= 0, "expected wavelengths that increase strictly"),
+            (np.where(inside, knots.variance, 1.0).min(axis=0) <= 0, "expected uncertainties above 0"),
+        ):
+            if wrong.any():
+                raise _BadSpectrum(int(wrong.argmax()), message)
+        return knots
+
+
+def _channels(knots: _Knots) -> tuple[Array, Array]:
+    """Smoothed channels (n, 49) before they are normalised, and their level (n, 1) at 0.55 µm."""
+    curvature = _solved(knots, _second_differences(knots, knots.y))
+    fitted = knots.y - SMOOTHING_PENALTY * knots.variance * _second_differences_transposed(knots, curvature)
+    at = _Sampling.of(knots)
+    of_left, of_right = at.a * fitted[at.left] + at.bend_left * curvature[at.left], at.b * fitted[at.right]
+    sampled = (of_left + of_right + at.bend_right * curvature[at.right]).T
     level = sampled[:, [NORMALISATION_CHANNEL]]
     if not (level > 0).all():
         row = int((~(level > 0)).argmax())
         raise _BadSpectrum(row, f"expected a reflectance above 0 at 0.55 µm, got {level[row, 0]:.4g}")
-    return sampled / level
+    return sampled, level
+
+
+def _weights_of_points(knots: _Knots, weights: Array) -> Array:
+    """What each point counts in the sum in which channels, before they are normalised, have `weights` (n, 49)."""
+    at = _Sampling.of(knots)
+    of_fitted, of_curvature = np.zeros_like(knots.x), np.zeros_like(knots.x)
+    for place, of_place, of_bend in ((at.left, at.a, at.bend_left), (at.right, at.b, at.bend_right)):
+        np.add.at(of_fitted, place, of_place * weights.T)
+        np.add.at(of_curvature, place, of_bend * weights.T)
+    through_fit = _second_differences(knots, SMOOTHING_PENALTY * knots.variance * of_fitted)
+    curvature = _solved(knots, of_curvature[1:-1] - through_fit)
+    return np.asarray(of_fitted + _second_differences_transposed(knots, curvature))
 
 
 def _padded(arrays: Sequence[Array], points: NDArray[np.int64]) -> Array:
@@ -106,11 +165,22 @@ def _padded(arrays: Sequence[Array], points: NDArray[np.int64]) -> Array:
     return padded
 
 
-def _second_derivatives(step: Array, y: Array, variance: Array, inside: NDArray[np.bool_]) -> Array:
-    """Second derivatives at all knots, 0 at the ends: (R + penalty Q'SQ) gamma = Q'y, factored as L D L'."""
+def _second_differences(knots: _Knots, values: Array) -> Array:
+    """Q'v, at all knots but the ends."""
+    return np.diff(np.diff(values, axis=0) / knots.step, axis=0)
+
+
+def _second_differences_transposed(knots: _Knots, curvature: Array) -> Array:
+    """Q gamma, at all knots."""
+    return np.diff(np.diff(curvature, axis=0) / knots.step, axis=0, prepend=0.0, append=0.0)
+
+
+def _solved(knots: _Knots, right: Array) -> Array:
+    """The solution gamma of (R + penalty Q'SQ) gamma = right, 0 at the ends; the matrix is factored as L D L'."""
+    step, variance = knots.step, knots.variance
     before, after = 1 / step[:-1], 1 / step[1:]
     centre = -before - after
-    free = inside[2:]  # the unknowns of each spectrum; a row of padding reads 1 * gamma = 0
+    free = knots.inside[2:]  # the unknowns of each spectrum; a row of padding reads 1 * gamma = 0
 
     diagonal = (step[:-1] + step[1:]) / 3 + SMOOTHING_PENALTY * (
         before**2 * variance[:-2] + centre**2 * variance[1:-1] + after**2 * variance[2:]
@@ -119,50 +189,52 @@ def _second_derivatives(step: Array, y: Array, variance: Array, inside: NDArray[
         centre[:-1] * before[1:] * variance[1:-2] + after[:-1] * centre[1:] * variance[2:-1]
     )
     second = SMOOTHING_PENALTY * after[:-2] * before[2:] * variance[2:-2]
-    gamma = before * y[:-2] + centre * y[1:-1] + after * y[2:]
 
     diagonal = np.where(free, diagonal, 1.0)
-    gamma = np.where(free, gamma, 0.0)
+    gamma = np.where(free, right, 0.0)
     first = np.where(free[1:], first, 0.0)
     second = np.where(free[2:], second, 0.0)
 
-    knots = len(diagonal)
-    for j in range(knots):  # forward: D stays in `diagonal`, L in `first` and `second`
-        if j + 1 < knots:
+    unknowns = len(diagonal)
+    for j in range(unknowns):  # forward: D stays in `diagonal`, L in `first` and `second`
+        if j + 1 < unknowns:
             lower = first[j] / diagonal[j]
-            if j + 2 < knots:
+            if j + 2 < unknowns:
                 first[j + 1] -= lower * second[j]
             diagonal[j + 1] -= lower * first[j]
             gamma[j + 1] -= lower * gamma[j]
             first[j] = lower
-        if j + 2 < knots:
+        if j + 2 < unknowns:
             lower = second[j] / diagonal[j]
             diagonal[j + 2] -= lower * second[j]
             gamma[j + 2] -= lower * gamma[j]
             second[j] = lower
     gamma /= diagonal
-    for j in reversed(range(knots - 1)):
+    for j in reversed(range(unknowns - 1)):
         gamma[j] -= first[j] * gamma[j + 1]
-        if j + 2 < knots:
+        if j + 2 < unknowns:
             gamma[j] -= second[j] * gamma[j + 2]
     return np.pad(gamma, ((1, 1), (0, 0)))
 
 
-def _second_differences_transposed(step: Array, curvature: Array) -> Array:
-    slope = np.diff(curvature, axis=0) / step
-    return np.diff(slope, axis=0, prepend=0.0, append=0.0)
+@dataclass(frozen=True)
+class _Sampling:
+    """A natural cubic spline on the 49 channels: the knots beside each, and what their values and curvatures count."""
 
+    left: tuple[NDArray[np.int64], NDArray[np.int64]]
+    right: tuple[NDArray[np.int64], NDArray[np.int64]]
+    a: Array
+    b: Array
+    bend_left: Array
+    bend_right: Array
 
-def _sample(x: Array, step: Array, fitted: Array, curvature: Array, points: NDArray[np.int64]) -> Array:
-    """The natural cubic spline through `fitted` with second derivatives `curvature`, on the 49 channels."""
-    spectra = np.arange(x.shape[1])
-    knots = np.where(np.arange(len(x))[:, None] < points, x, np.inf)
-    left = np.array([np.count_nonzero(knots <= channel, axis=0) for channel in WAVELENGTH]) - 1
-    left = np.clip(left, 0, points - 2)
-    right = left + 1
-
-    h = step[left, spectra]
-    b = (WAVELENGTH[:, None] - x[left, spectra]) / h
-    a = 1 - b
-    bend = (a**3 - a) * curvature[left, spectra] + (b**3 - b) * curvature[right, spectra]
-    return np.asarray((a * fitted[left, spectra] + b * fitted[right, spectra] + h**2 / 6 * bend).T)
+    @classmethod
+    def of(cls, knots: _Knots) -> _Sampling:
+        spectra = np.broadcast_to(np.arange(knots.x.shape[1]), (len(WAVELENGTH), knots.x.shape[1]))
+        ends_removed = np.where(knots.inside, knots.x, np.inf)
+        left = np.array([np.count_nonzero(ends_removed <= channel, axis=0) for channel in WAVELENGTH]) - 1
+        left = np.clip(left, 0, knots.points - 2)
+        h = knots.step[left, spectra]
+        b = (WAVELENGTH[:, None] - knots.x[left, spectra]) / h
+        a = 1 - b
+        return cls((left, spectra), (left + 1, spectra), a, b, h**2 / 6 * (a**3 - a), h**2 / 6 * (b**3 - b))

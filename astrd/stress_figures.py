@@ -9,8 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from astrd.colours import GROUP_COLOURS
 from astrd.degraded import AS_OBSERVED, CUTS, SIGNAL_TO_NOISE, cut_name, noise_name
-from astrd.plots import GROUP_COLOURS, TARGET_TITLE
+from astrd.plots import TARGET_TITLE
 from astrd.taxonomy import CLASSES_BY_GROUP, MAIN_GROUP_OF, MAIN_GROUPS
 
 _LINES: Final = (

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from astrd import metrics, plots, registry, stress, stress_figures
+from astrd.analogues import Archive
 from astrd.calibration import expected_calibration_error
 from astrd.classifier import Calibration, Classifier, fit_bus_temperature
-from astrd.dataset import DatasetRef, LabelledSpectra, raw_path
+from astrd.dataset import DatasetRef, LabelledSpectra, labelled, raw_path
 from astrd.degraded import Degraded, degrade
 from astrd.evaluation import CrossValidation
 from astrd.smoothing import WAVELENGTH
@@ -21,15 +22,21 @@ def log_candidate(
     fitted: registry.Deployable,
     validation: CrossValidation,
     features: DatasetRef,
-    train: LabelledSpectra,
-    test: LabelledSpectra,
+    table: pd.DataFrame,
 ) -> Classifier:
-    """Calibrate a Bus network by its cross-validation, try it, and log all of it with what would be served."""
+    """Calibrate a Bus network by its cross-validation, try it, and log all of it with what would be served.
+
+    Parameters
+    ----------
+    table
+        That of `features`, as it was read.
+    """
+    train, test = labelled(table)
     raw = _raw_spectra(features, train)
     temperature = fit_bus_temperature(train, validation.probabilities)
     degraded = degrade(train, raw, validation.fitted, temperature)
     calibration = Calibration.fit(train, validation.probabilities, degraded)
-    classifier = registry.log_candidate(fitted, calibration, train, _request(test))
+    classifier = registry.log_candidate(fitted, calibration, Archive.of(table), train, _request(test))
     _log_calibration(run, name, train, validation, calibration, degraded[0])
     _log_stress(run, name, train, raw, validation, degraded)
     return classifier

@@ -47,7 +47,8 @@ def train_model(
         Hyperparameters that a search found, for the models that need them.
     """
     started = time.perf_counter()
-    train, test = dataset.labelled(features.read())
+    table = features.read()
+    train, test = dataset.labelled(table)
     with step(name, FOLDS + 1) as shown, tracking.step_run(parent_run_id, "train", name) as run:
         model = catalogue.model(name, Settings(seed, epochs, params))
         run.set_tags({Tag.TARGET: model.target, Tag.MODEL: name, Tag.CANDIDATE: str(name in CANDIDATES).lower()})
@@ -59,7 +60,7 @@ def train_model(
         _log_out_of_fold(run, model, train, validation)
         if name in CANDIDATES:
             assert isinstance(fitted, FittedNetwork | FittedEnsemble)
-            classifier = log_candidate(run, name, fitted, validation, features, train, test)
+            classifier = log_candidate(run, name, fitted, validation, features, table)
             tested = classifier.bus_probabilities(test.reflectance)  # as it is served
         else:
             registry.log_model(fitted, model.target, test)

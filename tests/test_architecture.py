@@ -51,8 +51,10 @@ def test_every_room_stands_in_the_architecture() -> None:
 @pytest.mark.parametrize(
     ("module", "heavy"),
     [
-        ("astrd.cli", {"mlflow", "tensorflow", "pandas"}),
+        ("astrd", {"numpy", "astrd.spectrum"}),
+        ("astrd.cli", {"mlflow", "tensorflow", "pandas", "scipy"}),
         ("astrd.classifier", {"tensorflow", "keras", "mlflow", "onnxruntime", "sklearn"}),
+        ("astrd.registry", {"tensorflow", "keras", "sklearn", "onnxruntime", "matplotlib"}),
         ("astrd.served_model", {"tensorflow", "keras", "sklearn"}),
         ("astrd.catalogue", {"tensorflow", "keras", "mlflow"}),
     ],
@@ -61,3 +63,12 @@ def test_what_is_costly_is_imported_late(module: str, heavy: set[str]) -> None:
     code = f"import sys, {module}; print(*sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_a_spectrum_is_at_hand_where_the_package_is_imported() -> None:
+    import astrd
+    from astrd.spectrum import Spectrum
+
+    assert astrd.Spectrum is Spectrum
+    with pytest.raises(AttributeError, match="no attribute 'Spectrumm'"):
+        _ = astrd.Spectrumm

@@ -29,6 +29,9 @@ URI = f"models:/{REGISTERED_CNN}@{Alias.CHAMPION}"
 ASKED = ("1", "2", "4", "16", "20")
 """Ceres (C), Pallas (B), Vesta (V), Psyche (X), Massalia (S)."""
 
+DRAW_SHARES = {"main_group_draw_share", "bus_class_draw_share"}
+"""Fields that may be null: they are always there, and say nothing without draws."""
+
 Answer = tuple[int, Any]
 
 
@@ -110,7 +113,9 @@ def same(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
     for one, other in zip(found, expected, strict=True):
         assert set(one) == set(other)
         for name, value in other.items():
-            if isinstance(value, float):
+            if isinstance(value, list) and isinstance(value[0], float):
+                assert one[name] == pytest.approx(value, abs=1e-6), name
+            elif isinstance(value, float):
                 absent = one[name] is None or math.isnan(one[name])
                 assert absent == math.isnan(value), name
                 assert absent or one[name] == pytest.approx(value, abs=1e-6), name
@@ -167,6 +172,48 @@ class TestAnswers:
             assert cells[:5] == [path.name, answer["main_group"], group, answer["bus_class"], bus]
             assert cells[5 : 5 + len(answer["bus_prediction_set"])] == answer["bus_prediction_set"]
 
+    @pytest.mark.parametrize("params", [{"explain": True}, {"explain": True, "draws": 3, "coverage": 0.95}])
+    def test_all_ways_give_the_same_reasons(
+        self,
+        main_job: MainJob,
+        ask: Callable[..., Answer],
+        rows: list[dict[str, Any]],
+        classifier: Classifier,
+        params: dict[str, Any],
+        tmp_path: Path,
+    ) -> None:
+        expected = classified(classifier, rows, **params)
+        status, served = ask(rows, params)
+        assert status == 200, served
+        same(served, expected)
+        frame = mlflow.pyfunc.load_model(URI).predict(pd.DataFrame(rows), params=params)
+        same(frame.to_dict(orient="records"), expected)
+        files = [tmp_path / f"{number}.txt" for number in range(len(rows))]
+        for path, row in zip(files, rows, strict=True):
+            columns = np.column_stack([row["wavelength"], row["reflectance"], row["uncertainty"]])
+            np.savetxt(path, columns, fmt="%.17g")
+        options = [f"--{name}" if value is True else f"--{name}={value}" for name, value in params.items()]
+        output = tmp_path / "answers.json"
+        done = main_job.place.run(SCRIPTS / "astrd", "classify", *files, *options, "--output", output)
+        assert done.code == 0, done.output
+        written = [{name: row[name] for name in expected[0]} for row in json.loads(output.read_text())]
+        for row, answer in zip(written, expected, strict=True):
+            row["designation"] = answer["designation"]  # that of a file is its name
+        same(written, expected)
+
+    def test_without_being_asked_it_gives_no_reasons(
+        self, ask: Callable[..., Answer], rows: list[dict[str, Any]]
+    ) -> None:
+        assert not {"slope", "analogue_name", "draw_share_S"} & set(ask(rows[:1])[1][0])
+
+    def test_every_field_stands_in_the_signature(
+        self, ask: Callable[..., Answer], rows: list[dict[str, Any]], store: None
+    ) -> None:
+        outputs = mlflow.models.get_model_info(URI).signature.outputs
+        answer = ask(rows[:1], {"explain": True, "draws": 2})[1][0]
+        assert set(answer) == set(outputs.input_names())
+        assert set(ask(rows[:1])[1][0]) == set(outputs.required_input_names()) | DRAW_SHARES
+
     def test_probabilities_add_up_and_the_group_is_that_of_the_classes(
         self, ask: Callable[..., Answer], rows: list[dict[str, Any]]
     ) -> None:
@@ -222,7 +269,9 @@ class TestParams:
             assert answer["bus_class_draw_share"] in (0, 0.2, 0.4, 0.6, 0.8, 1)
         assert ask(rows[:1])[1][0]["bus_class_draw_share"] is None
 
-    @pytest.mark.parametrize("params", [{"coverage": 0}, {"coverage": 1.5}, {"draws": -1}, {"coverage": "much"}])
+    @pytest.mark.parametrize(
+        "params", [{"coverage": 0}, {"coverage": 1.5}, {"draws": -1}, {"coverage": "much"}, {"explain": "maybe"}]
+    )
     def test_params_out_of_range_are_refused(
         self, ask: Callable[..., Answer], rows: list[dict[str, Any]], params: dict[str, Any]
     ) -> None:

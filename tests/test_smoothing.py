@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.interpolate import make_smoothing_spline
 
-from astrd.smoothing import NORMALISATION_CHANNEL, WAVELENGTH, Array, bus_smoothing
+from astrd.smoothing import NORMALISATION_CHANNEL, WAVELENGTH, Array, bus_smoothing, propagated
 
 Spectra = tuple[list[Array], list[Array], list[Array]]
 
@@ -34,6 +34,23 @@ def test_spectra_of_any_length_in_one_batch_equal_scipys_spline() -> None:
         inside = (w[0] <= WAVELENGTH) & (w[-1] >= WAVELENGTH)
         spline = make_smoothing_spline(w, r, w=1 / u**2, lam=0.25)
         np.testing.assert_allclose(row[inside], (spline(WAVELENGTH) / spline(0.55))[inside], rtol=1e-6, atol=1e-6)
+
+
+def test_uncertainties_pass_through_as_through_scipys_spline() -> None:
+    spectra = random_spectra([5, 9, *np.random.default_rng(2).integers(5, 200, 270).tolist()])
+    weights = np.random.default_rng(3).normal(size=(272, 49))
+    smoothed = bus_smoothing(*spectra)
+    deviation = propagated(*spectra, weights)
+    for row in (0, 1, 2, 255, 256, 271):
+        w, r, u = (values[row] for values in spectra)
+        spline = make_smoothing_spline(w, np.eye(len(w)), w=1 / u**2, lam=0.25)
+        inside = (w[0] <= WAVELENGTH) & (w[-1] >= WAVELENGTH)
+        of_points = spline(WAVELENGTH) - np.outer(smoothed[row], spline(0.55))
+        of_sum = (weights[row] * inside) @ of_points / (spline(0.55) @ r)
+        (found,) = propagated([w], [r], [u], (weights[row] * inside)[None])
+        assert found == pytest.approx(np.sqrt(((of_sum * u) ** 2).sum()), rel=1e-5)
+        if inside.all():
+            assert deviation[row] == pytest.approx(found)
 
 
 def test_a_straight_line_is_kept_and_normalised_at_055() -> None:

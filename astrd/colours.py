@@ -1,0 +1,10 @@
+"""One colour a main group, told apart by the colour-blind too (Okabe & Ito 2008)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+GROUP_COLOURS: Final = {"C": "#0072B2", "S": "#D55E00", "X": "#009E73", "Other": "#CC79A7"}
+
+GROUP_COLOURS_ON_DARK: Final = {"C": "#56B4E9", "S": "#F58A4B", "X": "#2FC99C", "Other": "#E6A5C8"}
+"""The same hues, light enough for a dark page."""
