@@ -6,7 +6,7 @@ It needs ONNX Runtime and no TensorFlow, and does the smoothing itself, so that 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,9 +20,10 @@ from scipy.special import softmax
 from astrd.calibration import at_temperature, fit_temperature
 from astrd.conformal import PredictionSets
 from astrd.dataset import LabelledSpectra
-from astrd.smoothing import WAVELENGTH, bus_smoothing
+from astrd.smoothing import NORMALISATION_CHANNEL, WAVELENGTH, bus_smoothing
+from astrd.spectra import channel_faults
 from astrd.spectral_space import SpectralSpace
-from astrd.spectrum import Spectrum, channels_outside
+from astrd.spectrum import Spectrum, SpectrumError, channels_outside
 from astrd.taxonomy import BUS_CLASSES, MAIN_GROUPS, ROLL_UP
 from astrd.unlearned import resembles_q
 
@@ -177,22 +178,70 @@ class Classifier:
             raise ValueError(f"expected draws of 0 or more, got {draws}")
         reflectance, missing, notes = self._channels(spectra)
         bus = self._bus_of_partial(reflectance, missing)
-        sets = self.calibration.sets.of(bus, coverage)
+        shares = self._draw_shares(spectra, bus.argmax(axis=1), (bus @ ROLL_UP).argmax(axis=1), draws)
+        return self._answers([spectrum.designation for spectrum in spectra], reflectance, bus, notes, shares, coverage)
+
+    def classify_channels(
+        self, reflectance: Array, designation: Sequence[str], coverage: float = DEFAULT_COVERAGE
+    ) -> pd.DataFrame:
+        """Classify spectra that lie on the 49 channels already, as smooth as `bus_smoothing` makes them.
+
+        Parameters
+        ----------
+        reflectance
+            Shape (n, 49), relative to any level; NaN in the channels at the ends that were not seen.
+        designation
+            One a spectrum; may be empty strings.
+        coverage
+            Share of prediction sets that hold the right class.
+
+        Returns
+        -------
+        DataFrame
+            As of `classify`, without draws.
+
+        Raises
+        ------
+        SpectrumError
+            If a spectrum cannot be classified; the message names the row, counted from 0, and the reason.
+        ValueError
+            If the coverage is not between 0 and 1.
+        """
+        for row, fault in enumerate(channel_faults(reflectance)):
+            if fault:
+                raise SpectrumError(f"row {row}: {fault}")
+        normalised = reflectance / reflectance[:, [NORMALISATION_CHANNEL]]
+        missing = np.isnan(reflectance)
+        notes: list[list[str]] = [[] for _ in designation]
+        completed = self._completed(normalised, missing, missing, notes)
+        nothing = [None] * len(notes)
+        bus = self._bus_of_partial(completed, missing)
+        return self._answers(designation, completed, bus, notes, (nothing, nothing), coverage)
+
+    def _answers(
+        self,
+        designation: Sequence[str],
+        reflectance: Array,
+        bus: Array,
+        notes: list[list[str]],
+        shares: tuple[Array | list[None], Array | list[None]],
+        coverage: float,
+    ) -> pd.DataFrame:
         main = bus @ ROLL_UP
         best_bus, best_main = bus.argmax(axis=1), main.argmax(axis=1)
-        bus_share, main_share = self._draw_shares(spectra, best_bus, best_main, draws)
-        rows = np.arange(len(spectra))
+        bus_share, main_share = shares
+        rows = np.arange(len(bus))
         outlier = self.calibration.space.outlier_scores(reflectance)
         like_q = resembles_q(reflectance) & ~self.calibration.present[BUS_CLASSES.index("Q")]
         for row in np.flatnonzero(like_q):
             notes[row].append("near the published mean of class Q, of which the model saw no spectrum: it may be one")
         columns: Mapping[str, Any] = {
-            "designation": [spectrum.designation for spectrum in spectra],
+            "designation": list(designation),
             "main_group": [MAIN_GROUPS[code] for code in best_main],
             "main_group_probability": main[rows, best_main],
             "bus_class": [BUS_CLASSES[code] for code in best_bus],
             "bus_class_probability": bus[rows, best_bus],
-            "bus_prediction_set": [_by_probability(bus[row], sets[row]) for row in rows],
+            "bus_prediction_set": _by_probability(bus, self.calibration.sets.of(bus, coverage)),
             "outlier_score": outlier,
             "is_outlier": (outlier > 1) | like_q,
             "main_group_draw_share": main_share,
@@ -209,20 +258,25 @@ class Classifier:
             [s.wavelength for s in spectra], [s.reflectance for s in spectra], [s.uncertainty for s in spectra]
         )
         notes = [list(spectrum.notes) for spectrum in spectra]
-        missing = np.zeros(reflectance.shape, dtype=bool)
-        for row, spectrum in enumerate(spectra):
-            outside = channels_outside(spectrum, 0.0)
-            missing[row] = channels_outside(spectrum, TRUSTED_EXTRAPOLATION)
-            if missing[row].any():
-                reflectance[row] = self.calibration.space.completed(reflectance[row], missing[row])
-            for how, channels in (
-                ("extrapolated", outside & ~missing[row]),
-                ("filled with what the archive's spectra have there", missing[row]),
-            ):
-                if channels.any():
-                    share = f"{channels.sum()} of {len(WAVELENGTH)} channels"
-                    notes[row].append(f"outside the data, {how}: {_ranges(channels)} µm ({share})")
-        return reflectance, missing, notes
+        outside, missing = (channels_outside(spectra, margin) for margin in (0.0, TRUSTED_EXTRAPOLATION))
+        return self._completed(reflectance, outside, missing, notes), missing, notes
+
+    def _completed(
+        self, reflectance: Array, outside: NDArray[np.bool_], missing: NDArray[np.bool_], notes: list[list[str]]
+    ) -> Array:
+        """Reflectance (n, 49) with the missing channels filled; what lies outside the data is added to the notes."""
+        completed = reflectance.copy()
+        for rows, pattern in _alike(missing):
+            completed[rows] = self.calibration.space.completed(reflectance[rows], pattern)
+        for how, channels in (
+            ("extrapolated", outside & ~missing),
+            ("filled with what the archive's spectra have there", missing),
+        ):
+            for rows, pattern in _alike(channels):
+                share = f"{pattern.sum()} of {len(WAVELENGTH)} channels"
+                for row in rows:
+                    notes[row].append(f"outside the data, {how}: {_ranges(pattern)} µm ({share})")
+        return completed
 
     def _bus_of_partial(self, reflectance: Array, missing: NDArray[np.bool_]) -> Array:
         """Bus probabilities (n, 26), averaged over what the missing channels may have been."""
@@ -254,9 +308,21 @@ class Classifier:
         return bus_agree / draws, main_agree / draws
 
 
-def _by_probability(probabilities: Array, inside: NDArray[np.bool_]) -> list[str]:
-    order = np.argsort(-probabilities, kind="stable")
-    return [BUS_CLASSES[code] for code in order if inside[code]]
+def _by_probability(probabilities: Array, inside: NDArray[np.bool_]) -> list[list[str]]:
+    """The labels inside each set, the likeliest first."""
+    order = np.argsort(-probabilities, axis=1, kind="stable")
+    ordered = np.take_along_axis(inside, order, axis=1)
+    names = np.array(BUS_CLASSES, dtype=object)[order[ordered]].tolist()
+    ends = ordered.sum(axis=1).cumsum().tolist()
+    return [names[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def _alike(channels: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.bool_]]]:
+    """The rows that have the same channels marked, and these channels; rows without any are left out."""
+    marked = np.flatnonzero(channels.any(axis=1))
+    patterns, pattern_of = np.unique(channels[marked], axis=0, return_inverse=True)
+    for number, pattern in enumerate(patterns):
+        yield marked[pattern_of == number], pattern
 
 
 def _ranges(channels: NDArray[np.bool_]) -> str:

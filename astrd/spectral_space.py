@@ -101,7 +101,7 @@ class SpectralSpace:
         return np.asarray(np.sqrt(distance**2 + (residual / 4) ** 2 + (too_smooth / 2) ** 2) / self.threshold)
 
     def completed(self, reflectance: Array, missing: NDArray[np.bool_]) -> Array:
-        """A spectrum (49,) whose missing channels are the ones expected from those that were seen."""
+        """Spectra (..., 49) whose missing channels (49,) are the ones expected from those that were seen."""
         return self._conditioned(reflectance, missing)[0]
 
     def completions(self, reflectance: Array, missing: NDArray[np.bool_], draws: int) -> Array:
@@ -114,12 +114,12 @@ class SpectralSpace:
         return completions
 
     def _conditioned(self, reflectance: Array, missing: NDArray[np.bool_]) -> tuple[Array, Array]:
-        """The expected spectrum (49,), and the covariance of its missing channels, given the seen ones."""
+        """The expected spectra (..., 49), and the covariance of their missing channels, given the seen ones."""
         seen = ~missing
         across = self._covariance[np.ix_(missing, seen)]
         gain = np.linalg.solve(self._covariance[np.ix_(seen, seen)], across.T).T
         completed = reflectance.copy()
-        completed[missing] = self.mean[missing] + gain @ (reflectance - self.mean)[seen]
+        completed[..., missing] = self.mean[missing] + (reflectance - self.mean)[..., seen] @ gain.T
         return completed, self._covariance[np.ix_(missing, missing)] - gain @ across.T
 
     @cached_property
