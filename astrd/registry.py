@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -119,7 +120,9 @@ def classifier_of(run_id: str) -> Classifier:
 
 def load_classifier(model_uri: str) -> Classifier:
     """The classifier of a logged or registered model, such as `models:/asteroid-taxonomy-cnn@champion`."""
+    path = sys.path.copy()
     model = mlflow.pyfunc.load_model(model_uri, suppress_warnings=True).unwrap_python_model()
+    sys.path[:] = path  # MLflow puts the model's copy of this package first: new processes would import that one
     if not isinstance(getattr(model, "classifier", None), Classifier):
         raise ValueError(f"expected a model that this package logged, got {model_uri}")
     return model.classifier
