@@ -99,6 +99,12 @@ def log_candidate(
     network = fitted.keras_model()
     log_network(network, "bus_class", train)
     classifier = Classifier(networks.to_onnx(network), Calibration.fit(train, out_of_fold))
+    log_classifier(classifier, raw_example)
+    return classifier
+
+
+def log_classifier(classifier: Classifier, raw_example: pd.DataFrame) -> None:
+    """Log what is served to the active run; `raw_example` holds rows as a client would send them."""
     with tempfile.TemporaryDirectory() as folder:
         classifier.save(folder)
         mlflow.pyfunc.log_model(
@@ -110,7 +116,6 @@ def log_candidate(
             input_example=raw_example,
             pip_requirements=_pins(_SERVED_REQUIREMENTS),
         )
-    return classifier
 
 
 def classifier_of(run_id: str) -> Classifier:

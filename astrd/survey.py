@@ -90,7 +90,7 @@ class Survey:
         """
         system, path = storage(place)
         if any(sign in path for sign in "*?["):
-            found = system.glob(path)
+            found = [name for name in system.glob(path) if not _is_hidden(name, name.rpartition("/")[0])]
         elif system.isdir(path):
             found = [name for name in system.find(path) if name.endswith(_SUFFIXES) and not _is_hidden(name, path)]
         else:

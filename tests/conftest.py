@@ -10,12 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import pytest
+from onnx import TensorProto, helper, numpy_helper
+from scipy.special import softmax
 from typer.testing import CliRunner
 
 from astrd import dataset, simulate, smass, tracking
+from astrd.classifier import Calibration, Classifier
 from astrd.dataset import DataSource, LabelledSpectra
+from astrd.taxonomy import BUS_CLASSES
 from workplace import ROOT, Finished, Workplace, clean_environment, clone
 
 if TYPE_CHECKING:
@@ -83,6 +88,29 @@ def simulated_raw() -> pd.DataFrame:
 def simulated_parts(simulated_raw: pd.DataFrame) -> tuple[LabelledSpectra, LabelledSpectra]:
     """Training and test part of the small simulated survey."""
     return dataset.labelled(dataset.features(simulated_raw))
+
+
+@pytest.fixture(scope="session")
+def template_classifier(simulated_parts: tuple[LabelledSpectra, LabelledSpectra]) -> Classifier:
+    """A classifier by the nearest class mean, written as a network of one layer: quick to make, and often right."""
+    train, _ = simulated_parts
+    codes = np.unique(train.bus)
+    means = np.array([train.reflectance[train.bus == code].mean(axis=0) for code in codes]) - 1
+    weights, offsets = np.zeros((49, len(BUS_CLASSES))), np.full(len(BUS_CLASSES), -50.0)
+    weights[:, codes], offsets[codes] = 400 * means.T, -200 * (means**2).sum(axis=1) - 400 * means.sum(axis=1)
+    node = helper.make_node("Gemm", ["reflectance", "weights", "offsets"], ["logits"])
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", size])
+        for name, size in (("reflectance", 49), ("logits", len(BUS_CLASSES)))
+    ]
+    constants = [
+        numpy_helper.from_array(values.astype(np.float32), name)
+        for name, values in (("weights", weights), ("offsets", offsets))
+    ]
+    graph = helper.make_graph([node], "templates", ends[:1], ends[1:], constants)
+    network = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    logits = train.reflectance @ weights + offsets
+    return Classifier(network.SerializeToString(), Calibration.fit(train, softmax(logits, axis=1)))
 
 
 @pytest.fixture(scope="session")
