@@ -86,7 +86,8 @@ def score(
                 run.log_params({"workers": len(client.scheduler_info(n_workers=-1)["workers"])})
                 seconds = _spread(client, scoring, left, resumed, survey.rows, shown)
         counts = scoring.finish(survey)
-        scored = ScoredSurvey(scoring.output, counts.spectra, counts.classified, counts.rejected, resumed, seconds)
+        folder = scoring.output.removeprefix("file://")
+        scored = ScoredSurvey(folder, counts.spectra, counts.classified, counts.rejected, resumed, seconds)
         run.log_metrics(
             {
                 "spectra": scored.spectra,
