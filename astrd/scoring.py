@@ -132,12 +132,13 @@ class Scoring:
                 raise SurveyError(
                     f"{output} was begun with another {', '.join(other)}: name another output, or remove this one"
                 )
-            return scoring
-        if system.exists(path) and system.ls(path):
+        elif system.exists(path) and any(not _is_unfinished(name) for name in system.ls(path, detail=False)):
             raise SurveyError(f"expected a new or empty folder, or one that this began, as output; got {output}")
+        else:
+            scoring._write(MANIFEST, json.dumps(manifest, indent=1).encode())
         for name, content in files.items():
-            scoring._write(f"{MODEL_FOLDER}/{name}", content)
-        scoring._write(MANIFEST, json.dumps(manifest, indent=1).encode())
+            if not system.exists(f"{path}/{MODEL_FOLDER}/{name}"):
+                scoring._write(f"{MODEL_FOLDER}/{name}", content)
         return scoring
 
     def finished(self, partitions: Sequence[Partition]) -> dict[int, Counts]:
@@ -178,7 +179,7 @@ class Scoring:
         """
         system, path = storage(self.output)
         for name in system.find(path):
-            if name.rsplit("/", 1)[-1].startswith("_"):  # of a partition whose worker was killed as it wrote
+            if _is_unfinished(name):  # its writer was killed
                 system.rm_file(name)
         counts = Counts(
             *(pads.dataset(f"{path}/{name}", filesystem=system, format="parquet").count_rows() for name in _SCHEMAS)
@@ -206,7 +207,7 @@ class Scoring:
         return Counts(*rows)
 
     def _write(self, name: str, content: bytes) -> None:
-        """Write a file whole or not at all; names that begin with _ are not read as parts of a table."""
+        """Write a file whole or not at all; readers of tables pass over names that begin with _."""
         system, path = storage(self.output)
         folder, _, last = f"{path}/{name}".rpartition("/")
         unfinished = f"{folder}/_{last}.{uuid.uuid4().hex}"
@@ -301,6 +302,10 @@ def _check(settings: Settings, layout: Layout) -> None:
         raise SurveyError(
             f"expected raw spectra with their uncertainty for noise draws, got {layout}: leave draws at 0"
         )
+
+
+def _is_unfinished(name: str) -> bool:
+    return name.rsplit("/", 1)[-1].startswith("_")
 
 
 def _part(number: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,12 @@ from prefect.cache_policies import NO_CACHE
 
 from astrd import registry, tracking, workers
 from astrd.scoring import Counts, Scoring, Settings
-from astrd.survey import Survey
+from astrd.survey import Partition, Survey
 from astrd.tracking import REGISTERED_CNN, Alias, Tag
 from tasks.progress import Step, step
 
 if TYPE_CHECKING:
-    pass
+    from distributed import Client
 
 SHOWN_REJECTED = 1000
 """Rejected rows that the run in MLflow lists; all of them lie beside the answers."""
@@ -84,7 +85,7 @@ def score(
             shown.show(resumed, "starting workers")
             with workers.dask_client(scheduler, processes) as client:
                 run.log_params({"workers": len(client.scheduler_info(n_workers=-1)["workers"])})
-                seconds = _spread(client, scoring, left, resumed, survey.rows, shown)
+                seconds = spread(client, scoring, left, resumed, survey.rows, shown)
         counts = scoring.finish(survey)
         folder = scoring.output.removeprefix("file://")
         scored = ScoredSurvey(folder, counts.spectra, counts.classified, counts.rejected, resumed, seconds)
@@ -117,15 +118,23 @@ def _model(uri: str) -> tuple[str, str | None]:
     return f"models:/{REGISTERED_CNN}/{champion.version}", str(champion.version)
 
 
-def _spread(client: workers.Client, scoring: Scoring, partitions: dict, resumed: int, total: int, shown: Step) -> float:
+def spread(
+    client: Client, scoring: Scoring, partitions: Mapping[int, Partition], resumed: int, total: int, shown: Step
+) -> float:
     """Score partitions on the workers, and show how it goes; returns the seconds that it took."""
-    from distributed import as_completed
+    from distributed import KilledWorker, as_completed
 
     started = time.perf_counter()
     done = Counts()
     futures = client.map(scoring.score, *zip(*partitions.items(), strict=True), pure=False)
     for future in as_completed(futures):
-        done += future.result()
+        try:
+            done += future.result()
+        except KilledWorker as error:
+            raise RuntimeError(
+                f"{error}. Does a worker have memory for a partition? Try --partition-rows with fewer rows, in a new "
+                "output folder"
+            ) from error
         future.release()
         seconds = time.perf_counter() - started
         rate = done.spectra / seconds

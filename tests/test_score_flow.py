@@ -9,15 +9,18 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import dask
 import pandas as pd
 import psutil
 import pytest
 
 from astrd import registry, simulate, tracking, workers
 from astrd.classifier import Classifier
-from astrd.scoring import Scoring, Settings
-from astrd.survey import Survey
+from astrd.scoring import Counts, Scoring, Settings
+from astrd.survey import Partition, Survey
 from astrd.tracking import REGISTERED_CNN, Alias
+from tasks.progress import Step
+from tasks.score import spread
 from workplace import ROOT, Workplace, free_port, wait_until
 
 Call = Callable[..., tuple[int, str]]
@@ -111,6 +114,22 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(tmp_path: Path, templ
     assert sum(count.spectra for count in counts) == SPECTRA
     assert scoring.finish(found).spectra == SPECTRA
     assert rows_of(tmp_path / "answers") == list(range(SPECTRA))
+
+
+def test_a_partition_that_kills_its_worker_again_and_again_ends_the_run_with_a_hint() -> None:
+    class Deadly:  # here, or workers would import the tests with it
+        def score(self, number: int, partition: Partition) -> Counts:
+            if number == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return Counts(len(partition))
+
+    partitions = {number: Partition("survey", number, number + 1) for number in range(3)}
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        workers.dask_client(workers=2) as client,
+        pytest.raises(RuntimeError, match=r"died.*Try --partition-rows with fewer rows"),
+    ):
+        spread(client, Deadly(), partitions, 0, 3, Step("score"))
 
 
 def test_workers_import_no_more_than_they_need() -> None:

@@ -200,6 +200,19 @@ def test_a_folder_goes_on_with_its_own_survey_model_and_settings_alone(
         Scoring.begin(output, Survey.find(str(raw_survey)), template_classifier, SETTINGS)
 
 
+def test_a_folder_that_was_left_as_it_was_begun_goes_on(
+    raw_survey: Path, tmp_path: Path, template_classifier: Classifier
+) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "_survey.json.1f").write_text("{")  # killed as it wrote what the folder belongs to
+    Scoring.begin(str(output), Survey.find(str(raw_survey)), template_classifier, SETTINGS)
+    (output / "model" / "network.onnx").unlink()  # killed before it wrote the model
+    _, counts = run(raw_survey, output, template_classifier)
+    assert counts == Counts(len(RAW), 0)
+    assert sorted(path.name for path in output.iterdir()) == ["classified", "model", "rejected", "survey.json"]
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(
     raw_survey: Path, tmp_path: Path, template_classifier: Classifier
 ) -> None:
