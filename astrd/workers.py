@@ -39,6 +39,7 @@ def dask_client(scheduler: str = "", workers: int = 0) -> Iterator[Client]:
     NoWorkersError
         If the scheduler does not answer, or has no worker.
     """
+    import dask
     from distributed import Client, LocalCluster
 
     if scheduler:
@@ -58,8 +59,10 @@ def dask_client(scheduler: str = "", workers: int = 0) -> Iterator[Client]:
                 ) from error
             yield client
         return
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # of its own workers that come and go
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong in the work is raised
+    quiet = {"distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical"}
     with (
+        dask.config.set(quiet),
         _unseen_main_module(),
         LocalCluster(
             n_workers=workers or len(os.sched_getaffinity(0)),
