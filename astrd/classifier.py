@@ -5,7 +5,6 @@ It needs ONNX Runtime and no TensorFlow, and does the smoothing itself, so that 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,113 +16,27 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from astrd.analogues import Archive
-from astrd.calibration import at_temperature, fit_temperature
-from astrd.conformal import DEFAULT_COVERAGE, GradedSets, PredictionSets
-from astrd.dataset import LabelledSpectra
-from astrd.degraded import Degraded
+from astrd.calibrated import Calibration
+from astrd.conformal import DEFAULT_COVERAGE
 from astrd.explanation import explanation
 from astrd.onnx_network import OnnxNetwork
-from astrd.partial import TRUSTED_EXTRAPOLATION, averaged, filled
-from astrd.smoothing import WAVELENGTH, bus_smoothing
-from astrd.spectral_space import SpectralSpace
-from astrd.spectrum import Spectrum, channel_noise, channels_outside
+from astrd.partial import TRUSTED_EXTRAPOLATION, averaged, by_pattern, filled
+from astrd.smoothing import NORMALISATION_CHANNEL, WAVELENGTH, bus_smoothing
+from astrd.spectra import channel_faults
+from astrd.spectrum import Spectrum, SpectrumError, channel_noise, channels_outside
 from astrd.taxonomy import BUS_CLASSES, MAIN_GROUPS, ROLL_UP
 from astrd.unlearned import resembles_q
-from astrd.widening import Widening, flattened
+from astrd.widening import flattened
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 NETWORK_FILE: Final = "network.onnx"
 CONSTANTS_FILE: Final = "classifier.json"
 ARCHIVE_FILE: Final = "archive.npz"
-FORMAT: Final = 2
-"""Of the constants file; another number says that another version of this package has to read it."""
 
 DEFAULT_DRAWS: Final = 0
 _DRAW_SEED: Final = 0
-
-
-class OtherVersionError(ValueError):
-    """A classifier's files were written by a version of this package that this one does not understand."""
-
-
-def fit_bus_temperature(train: LabelledSpectra, out_of_fold: Array) -> float:
-    """The temperature of a Bus network's out-of-fold probabilities (n, 26), for classes and main groups together."""
-    return fit_temperature(out_of_fold, train.bus, ROLL_UP)
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What out-of-fold predictions teach about a network, and the space of its training spectra.
-
-    `present` (26,) tells which classes it could learn; `widening` flattens the answers for partial spectra.
-    """
-
-    temperature: float
-    present: NDArray[np.bool_]
-    sets: GradedSets
-    space: SpectralSpace
-    widening: Widening
-
-    @classmethod
-    def fit(cls, train: LabelledSpectra, out_of_fold: Array, degraded: Sequence[Degraded] = ()) -> Calibration:
-        """Fit to out-of-fold Bus probabilities, shape (n, 26), of the training part.
-
-        Parameters
-        ----------
-        degraded
-            Answers for the training part made worse, at the temperature of `fit_bus_temperature`; without them, answers
-            for short and noisy spectra are too sure.
-        """
-        temperature = fit_bus_temperature(train, out_of_fold)
-        if degraded:
-            widening = Widening.fit(train.bus, degraded)
-            answers = [widening.of_degraded(one) for one in degraded]
-        else:
-            widening = Widening()
-            answers = [(at_temperature(out_of_fold, temperature), np.ones(len(train)))]
-        return cls(
-            temperature,
-            np.isin(np.arange(len(BUS_CLASSES)), train.bus),
-            GradedSets.fit(answers, train.bus),
-            SpectralSpace.fit(train.reflectance, train.fold),
-            widening,
-        )
-
-    def to_json(self) -> str:
-        return json.dumps(
-            {
-                "format": FORMAT,
-                "temperature": self.temperature,
-                "present": [name for name, here in zip(BUS_CLASSES, self.present, strict=True) if here],
-                "thresholds": [grade.thresholds.tolist() for grade in self.sets.grades],
-                "space": self.space.to_dict(),
-                "widening": self.widening.to_dict(),
-            }
-        )
-
-    @classmethod
-    def from_json(cls, text: str) -> Calibration:
-        """Read what `to_json` wrote.
-
-        Raises
-        ------
-        OtherVersionError
-            If another version of this package wrote it.
-        """
-        content = json.loads(text)
-        if content.get("format") != FORMAT:
-            raise OtherVersionError(
-                f"expected a classifier in format {FORMAT}, got {content.get('format')}: another version of "
-                "astrd-spctra made it; train and promote anew, or serve it in its own environment"
-            )
-        return cls(
-            content["temperature"],
-            np.isin(BUS_CLASSES, content["present"]),
-            GradedSets(tuple(PredictionSets(np.array(thresholds)) for thresholds in content["thresholds"])),
-            SpectralSpace.from_dict(content["space"]),
-            Widening.from_dict(content["widening"]),
-        )
 
 
 class Network(Protocol):
@@ -169,20 +82,6 @@ class Classifier:
         logits = np.where(self.calibration.present, self.network(reflectance), -np.inf)
         return np.asarray(softmax(logits / self.calibration.temperature, axis=1))
 
-    def widened_bus_probabilities(
-        self, reflectance: Array, missing: NDArray[np.bool_], noise: Array
-    ) -> tuple[Array, Array]:
-        """The same where channels, (n, 49), are missing and a channel has noise, (n,): averaged, and flattened.
-
-        Returns
-        -------
-        bus, temperatures
-            Shapes (n, 26) and (n,): the probabilities, and by how much they were flattened.
-        """
-        averages = averaged(self.bus_probabilities, self.calibration.space, reflectance, missing)
-        temperatures = self.calibration.widening.temperatures(missing, noise)
-        return flattened(averages, temperatures), temperatures
-
     def classify(
         self,
         spectra: Sequence[Spectrum],
@@ -197,10 +96,9 @@ class Classifier:
         coverage
             Share of prediction sets that hold the right class.
         draws
-            How often to repeat the classification under each spectrum's own 1-sigma noise; above 0, each class's
-            and group's share of the draws is told too.
+            How often to repeat the classification under each spectrum's own 1-sigma noise.
         explain
-            Whether to tell the archive's most similar asteroids, the class's mean, slope and band depths too.
+            Whether to say why: analogues, the mean and 1 sigma of the class, slope and depths of bands.
 
         Returns
         -------
@@ -214,57 +112,114 @@ class Classifier:
         """
         if draws < 0:
             raise ValueError(f"expected draws of 0 or more, got {draws}")
-        reflectance, missing, notes = self._channels(spectra)
-        bus, temperatures = self.widened_bus_probabilities(reflectance, missing, channel_noise(spectra))
+        seen = self._seen(spectra)
+        answers = self._answers([spectrum.designation for spectrum in spectra], seen, coverage)
+        if draws:
+            shares = self._draw_shares(spectra, draws)
+            for level in ("main_group", "bus_class"):
+                names = MAIN_GROUPS if level == "main_group" else BUS_CLASSES
+                of_level = shares[:, : len(MAIN_GROUPS)] if level == "main_group" else shares[:, len(MAIN_GROUPS) :]
+                chosen = [names.index(name) for name in answers[level]]
+                answers[f"{level}_draw_share"] = of_level[np.arange(len(spectra)), chosen]
+            answers[[f"draw_share_{name}" for name in _LABELS]] = shares
+        if explain:
+            bus = np.array([BUS_CLASSES.index(name) for name in answers["bus_class"]], dtype=np.int64)
+            why = explanation(spectra, seen.reflectance, ~seen.missing, bus, self.archive)
+            answers = pd.concat([answers, pd.DataFrame(why, index=answers.index)], axis=1)
+        return answers
+
+    def classify_channels(
+        self, reflectance: Array, designation: Sequence[str], coverage: float = DEFAULT_COVERAGE
+    ) -> pd.DataFrame:
+        """Classify spectra that lie on the 49 channels already, as smooth as `bus_smoothing` makes them.
+
+        Parameters
+        ----------
+        reflectance
+            Shape (n, 49), relative to any level; NaN in the channels at the ends that were not seen.
+        designation
+            One a spectrum; may be empty strings.
+        coverage
+            Share of prediction sets that hold the right class.
+
+        Returns
+        -------
+        DataFrame
+            As of `classify`, without draws.
+
+        Raises
+        ------
+        SpectrumError
+            If a spectrum cannot be classified; the message names the row, counted from 0, and the reason.
+        ValueError
+            If the coverage is not between 0 and 1.
+        """
+        for row, fault in enumerate(channel_faults(reflectance)):
+            if fault:
+                raise SpectrumError(f"row {row}: {fault}")
+        normalised = reflectance / reflectance[:, [NORMALISATION_CHANNEL]]
+        missing, notes = np.isnan(reflectance), [list[str]() for _ in designation]
+        return self._answers(designation, self._completed(normalised, missing, missing, None, notes), coverage)
+
+    def _answers(self, designation: Sequence[str], seen: _Seen, coverage: float) -> pd.DataFrame:
+        bus, temperatures = self._widened_bus_probabilities(seen)
         sets = self.calibration.sets.of(bus, coverage, temperatures)
         main = bus @ ROLL_UP
         best_bus, best_main = bus.argmax(axis=1), main.argmax(axis=1)
-        rows = np.arange(len(spectra))
-        bus_share, main_share = self._draw_shares(spectra, draws) if draws else (None, None)
-        outlier = self.calibration.space.outlier_scores(reflectance)
-        like_q = resembles_q(reflectance) & ~self.calibration.present[BUS_CLASSES.index("Q")]
+        rows = np.arange(len(bus))
+        outlier = self.calibration.space.outlier_scores(seen.reflectance)
+        like_q = resembles_q(seen.reflectance) & ~self.calibration.present[BUS_CLASSES.index("Q")]
+        notes = seen.notes
         for row in np.flatnonzero(like_q):
             notes[row].append("near the published mean of class Q, of which the model saw no spectrum: it may be one")
         columns: Mapping[str, Any] = {
-            "designation": [spectrum.designation for spectrum in spectra],
-            "main_group": [MAIN_GROUPS[code] for code in best_main],
+            "designation": designation,
+            "main_group": np.array(MAIN_GROUPS, dtype=object)[best_main],
             "main_group_probability": main[rows, best_main],
-            "bus_class": [BUS_CLASSES[code] for code in best_bus],
+            "bus_class": np.array(BUS_CLASSES, dtype=object)[best_bus],
             "bus_class_probability": bus[rows, best_bus],
-            "bus_prediction_set": [_by_probability(bus[row], sets[row]) for row in rows],
+            "bus_prediction_set": _by_probability(bus, sets),
             "outlier_score": outlier,
             "is_outlier": (outlier > 1) | like_q,
-            "main_group_draw_share": None if main_share is None else main_share[rows, best_main],
-            "bus_class_draw_share": None if bus_share is None else bus_share[rows, best_bus],
+            "main_group_draw_share": None,
+            "bus_class_draw_share": None,
             "note": ["; ".join(note) for note in notes],
-            **_by_label("probability", bus, main),
-            **({} if bus_share is None or main_share is None else _by_label("draw_share", bus_share, main_share)),
-            **(explanation(spectra, reflectance, ~missing, best_bus, self.archive) if explain else {}),
+            **{f"probability_{name}": column for name, column in zip(_LABELS, np.hstack([main, bus]).T, strict=True)},
         }
-        return pd.DataFrame(columns, index=range(len(spectra)))
+        return pd.DataFrame(columns, index=range(len(bus)))
 
-    def _channels(self, spectra: Sequence[Spectrum]) -> tuple[Array, NDArray[np.bool_], list[list[str]]]:
-        """Reflectance (n, 49), the channels of it that were filled from the archive's space (n, 49), and the notes."""
+    def _seen(self, spectra: Sequence[Spectrum]) -> _Seen:
         reflectance = bus_smoothing(
             [s.wavelength for s in spectra], [s.reflectance for s in spectra], [s.uncertainty for s in spectra]
         )
+        outside, missing = (channels_outside(spectra, margin) for margin in (0.0, TRUSTED_EXTRAPOLATION))
         notes = [list(spectrum.notes) for spectrum in spectra]
-        missing = np.zeros(reflectance.shape, dtype=bool)
-        for row, spectrum in enumerate(spectra):
-            outside = channels_outside(spectrum, 0.0)
-            missing[row] = channels_outside(spectrum, TRUSTED_EXTRAPOLATION)
-            for how, channels in (
-                ("extrapolated", outside & ~missing[row]),
-                ("filled with what the archive's spectra have there", missing[row]),
-            ):
-                if channels.any():
-                    share = f"{channels.sum()} of {len(WAVELENGTH)} channels"
-                    notes[row].append(f"outside the data, {how}: {_ranges(channels)} µm ({share})")
-        return filled(self.calibration.space, reflectance, missing), missing, notes
+        return self._completed(reflectance, outside, missing, channel_noise(spectra), notes)
 
-    def _draw_shares(self, spectra: Sequence[Spectrum], draws: int) -> tuple[Array, Array]:
-        """Share of noise draws that give each Bus class (n, 26) and each main group (n, 4)."""
-        bus, main = np.zeros((len(spectra), len(BUS_CLASSES))), np.zeros((len(spectra), len(MAIN_GROUPS)))
+    def _completed(
+        self, reflectance: Array, outside: Mask, missing: Mask, noise: Array | None, notes: list[list[str]]
+    ) -> _Seen:
+        """Fill the missing channels (n, 49); what lies outside the data is added to the notes."""
+        for how, channels in (
+            ("extrapolated", outside & ~missing),
+            ("filled with what the archive's spectra have there", missing),
+        ):
+            for pattern, rows in by_pattern(channels):
+                if pattern.any():
+                    share = f"{pattern.sum()} of {len(WAVELENGTH)} channels"
+                    for row in rows:
+                        notes[row].append(f"outside the data, {how}: {_ranges(pattern)} µm ({share})")
+        return _Seen(filled(self.calibration.space, reflectance, missing), missing, noise, notes)
+
+    def _widened_bus_probabilities(self, seen: _Seen) -> tuple[Array, Array]:
+        """Probabilities (n, 26), averaged over missing channels and flattened, and by which temperatures (n,)."""
+        averages = averaged(self.bus_probabilities, self.calibration.space, seen.reflectance, seen.missing)
+        temperatures = self.calibration.widening.temperatures(seen.missing, seen.noise)
+        return flattened(averages, temperatures), temperatures
+
+    def _draw_shares(self, spectra: Sequence[Spectrum], draws: int) -> Array:
+        """Share of noise draws that give each main group and each Bus class, (n, 4 + 26)."""
+        shares = np.zeros((len(spectra), len(_LABELS)))
         noise = [np.random.default_rng(_DRAW_SEED) for _ in spectra]  # one each: the rows beside it change no answer
         rows = np.arange(len(spectra))
         for _ in range(draws):
@@ -272,25 +227,39 @@ class Classifier:
                 replace(s, reflectance=s.reflectance + s.uncertainty * random.standard_normal(len(s.wavelength)))
                 for s, random in zip(spectra, noise, strict=True)
             ]
-            probabilities, _ = self.widened_bus_probabilities(*self._channels(noisy)[:2], channel_noise(noisy))
-            bus[rows, probabilities.argmax(axis=1)] += 1
-            main[rows, (probabilities @ ROLL_UP).argmax(axis=1)] += 1
-        return bus / draws, main / draws
+            bus, _ = self._widened_bus_probabilities(self._seen(noisy))
+            shares[rows, (bus @ ROLL_UP).argmax(axis=1)] += 1
+            shares[rows, len(MAIN_GROUPS) + bus.argmax(axis=1)] += 1
+        return shares / draws
 
 
-def _by_label(what: str, bus: Array, main: Array) -> dict[str, Array]:
-    """Columns of numbers by main group (n, 4) and Bus class (n, 26)."""
-    return {f"{what}_group_{name}": main[:, code] for code, name in enumerate(MAIN_GROUPS)} | {
-        f"{what}_{name}": bus[:, code] for code, name in enumerate(BUS_CLASSES)
-    }
+@dataclass(frozen=True)
+class _Seen:
+    """Spectra as the network sees them: `reflectance` (n, 49), whose `missing` channels (n, 49) are filled.
+
+    `noise` (n,) is that of a channel, None where it is not known. `notes` say what was done.
+    """
+
+    reflectance: Array
+    missing: Mask
+    noise: Array | None
+    notes: list[list[str]]
 
 
-def _by_probability(probabilities: Array, inside: NDArray[np.bool_]) -> list[str]:
-    order = np.argsort(-probabilities, kind="stable")
-    return [BUS_CLASSES[code] for code in order if inside[code]]
+_LABELS: Final = (*(f"group_{name}" for name in MAIN_GROUPS), *BUS_CLASSES)
+"""What probabilities and shares are given for: main groups, then Bus classes."""
 
 
-def _ranges(channels: NDArray[np.bool_]) -> str:
+def _by_probability(probabilities: Array, inside: Mask) -> list[list[str]]:
+    """The labels inside each set, the likeliest first."""
+    order = np.argsort(-probabilities, axis=1, kind="stable")
+    ordered = np.take_along_axis(inside, order, axis=1)
+    names = np.array(BUS_CLASSES, dtype=object)[order[ordered]].tolist()
+    ends = ordered.sum(axis=1).cumsum().tolist()
+    return [names[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def _ranges(channels: Mask) -> str:
     """Runs of channels as text, such as `0.44-0.46 and 0.90-0.92`."""
     edges = np.flatnonzero(np.diff(np.concatenate(([0], channels.astype(int), [0]))))
     ends = [(f"{WAVELENGTH[start]:.2f}", f"{WAVELENGTH[stop - 1]:.2f}") for start, stop in edges.reshape(-1, 2)]

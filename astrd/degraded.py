@@ -79,7 +79,7 @@ def degrade(
         reflectance = bus_smoothing(
             [s.wavelength for s in spectra], [s.reflectance for s in spectra], [s.uncertainty for s in spectra]
         )
-        missing = np.array([channels_outside(spectrum, TRUSTED_EXTRAPOLATION) for spectrum in spectra])
+        missing = channels_outside(spectra, TRUSTED_EXTRAPOLATION)
         probabilities, score = np.zeros((len(train), len(BUS_CLASSES))), np.zeros(len(train))
         for fold in folds:
             rows = train.fold == fold

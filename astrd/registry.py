@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import re
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -24,7 +25,8 @@ from numpy.typing import NDArray
 from astrd import networks
 from astrd.analogues import Archive
 from astrd.answers import Provenance
-from astrd.classifier import Calibration, Classifier
+from astrd.calibrated import Calibration
+from astrd.classifier import Classifier
 from astrd.dataset import LabelledSpectra
 from astrd.onnx_network import OnnxNetwork
 from astrd.promotion import outranks
@@ -116,7 +118,7 @@ def log_candidate(
 
 
 def log_classifier(classifier: Classifier, raw_example: pd.DataFrame) -> None:
-    """Log what would be served to the active run."""
+    """Log what is served to the active run; `raw_example` holds rows as a client would send them."""
     from astrd import served_model
 
     with tempfile.TemporaryDirectory() as folder:
@@ -145,10 +147,13 @@ def load_classifier(model_uri: str) -> Classifier:
     ValueError
         If there is no such model, or another package logged it.
     """
+    path = sys.path.copy()
     try:
         model = mlflow.pyfunc.load_model(model_uri, suppress_warnings=True).unwrap_python_model()
     except (MlflowException, OSError) as error:
         raise ValueError(f"expected a model that can be loaded, got {model_uri}: {error}") from error
+    finally:
+        sys.path[:] = path  # MLflow puts the model's copy of this package first: new processes would import that one
     if not isinstance(getattr(model, "classifier", None), Classifier):
         raise ValueError(f"expected a model that this package logged, got {model_uri}")
     return model.classifier

@@ -205,7 +205,7 @@ def _plot(spectrum: Spectrum, row: Any, archive: Archive, second: str | None) ->
     every = -(-int(inside.sum()) // _MOST_POINTS)
     w, r, u = (values[inside][::every] for values in (spectrum.wavelength, reflectance, uncertainty))
     x, y, top, bottom = _across(w), *(_up(values, low, high) for values in (r, r + u, r - u))
-    missing = channels_outside(spectrum, TRUSTED_EXTRAPOLATION)
+    missing = channels_outside([spectrum], TRUSTED_EXTRAPOLATION)[0]
     channels = list(zip(_across(WAVELENGTH), _up(smoothed, low, high), strict=True))
     per_unit = (_BOTTOM - _TOP) / (high - low)
     drawn = [f"1 of {every} points drawn"] * (every > 1) + [f"{outside} points beyond the axes"] * (outside > 0)

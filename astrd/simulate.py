@@ -13,13 +13,15 @@ import argparse
 import dataclasses
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from scipy.special import ndtr, ndtri
@@ -44,6 +46,7 @@ NOISE_LIMIT: Final = 2.5
 
 _SMALLEST_MEASURED: Final = 3  # members from which a class has a scatter of its own
 _NOISE_DRAWS: Final = 4
+_FILE: Final = 50_000  # spectra of a file of a written survey
 _BLOCK: Final = 4096  # spectra drawn together: bounds the memory of the temporary arrays
 
 
@@ -223,16 +226,78 @@ def channels(size: int, seed: int = 0, statistics: SurveyStatistics | None = Non
     return known.mean[code] + score @ known.component, np.array(known.bus_class)[code]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Derive the statistics from the archive: `python -m astrd.simulate derive --mirror FOLDER`."""
-    from astrd import smass
+def write(folder: Path, size: int, layout: Literal["channels", "raw"] = "channels", seed: int = 0) -> Iterator[int]:
+    """Write a survey of any size as Parquet, some ten thousand spectra a file, to score it.
 
+    Parameters
+    ----------
+    layout
+        "channels": the truth without noise, as in `channels`. "raw": noisy spectra, as in `survey`.
+
+    Yields
+    ------
+    int
+        How many spectra have been written, after each file.
+
+    Raises
+    ------
+    ValueError
+        If `size` is below 1, or the folder holds something.
+    """
+    if size < 1:
+        raise ValueError(f"expected a survey of at least 1 spectrum, got a size of {size}")
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise ValueError(f"expected a new or empty folder for the survey, got {folder}")
+    for number, start in enumerate(range(0, size, _FILE)):
+        rows = min(_FILE, size - start)
+        own_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+        if layout == "raw":
+            drawn = survey(rows, own_seed)
+            columns = {
+                name: pa.array(drawn[name]) for name in ("bus_class", "wavelength", "reflectance", "uncertainty")
+            }
+        else:
+            reflectance, labels = channels(rows, own_seed)
+            flat = pa.array(reflectance.ravel())
+            spectra = pa.ListArray.from_arrays(np.arange(rows + 1, dtype=np.int32) * len(WAVELENGTH), flat)
+            columns = {"bus_class": pa.array(labels), "reflectance": spectra}
+        columns["designation"] = pa.array([f"SIM {i:09d}" for i in range(start + 1, start + rows + 1)])
+        unfinished = folder / f"_{number:05d}.part"
+        pq.write_table(pa.table(columns), unfinished)
+        unfinished.replace(folder / f"{number:05d}.parquet")
+        yield start + rows
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure the archive's statistics, or write a simulated survey: `python -m astrd.simulate --help`."""
     parser = argparse.ArgumentParser(prog="python -m astrd.simulate", description=__doc__)
-    derive = parser.add_subparsers(required=True).add_parser("derive", help="measure the archive's statistics")
+    commands = parser.add_subparsers(required=True)
+    derive = commands.add_parser("derive", help="measure the archive's statistics")
+    derive.set_defaults(run=_derive)
     derive.add_argument("--mirror", default="", help="folder or address that holds the archive's two files")
     derive.add_argument("--folder", type=Path, default=Path("data/raw"), help="where the archive's files belong")
     derive.add_argument("--output", type=Path, default=STATISTICS_PATH, help="the file of statistics to write")
+    survey_of = commands.add_parser("survey", help="write a simulated survey as Parquet")
+    survey_of.set_defaults(run=_write)
+    survey_of.add_argument("output", type=Path, help="folder for its files")
+    survey_of.add_argument("--size", type=int, required=True, help="number of spectra")
+    survey_of.add_argument(
+        "--layout", choices=["channels", "raw"], default="channels", help="49 channels, or raw lists"
+    )
+    survey_of.add_argument("--seed", type=int, default=0, help="equal seeds and sizes give equal surveys")
     chosen = parser.parse_args(arguments)
+    chosen.run(chosen)
+
+
+def _write(chosen: argparse.Namespace) -> None:
+    for done in write(chosen.output, chosen.size, chosen.layout, chosen.seed):
+        print(f"{done} of {chosen.size} spectra", flush=True)
+
+
+def _derive(chosen: argparse.Namespace) -> None:
+    from astrd import smass
+
     archive = smass.read(smass.fetch(chosen.folder, chosen.mirror))
     reference_statistics(archive.table).write(chosen.output)
 

@@ -22,10 +22,11 @@ LEAST_SIGNAL: Final = 3.0
 NORMALISED_WITHIN: Final = 0.1
 """Spectra whose level at 0.55 µm is this near to 1 are left at it, as those of the archive are in training."""
 
-_NEAR: Final = 0.02  # µm around 0.55 from which the level is taken
+NEAR: Final = 0.02  # µm around 0.55 from which the level is taken
+LONGEST: Final = 100.0  # µm; longer wavelengths are in another unit
 COMMENTS: Final = ("#", "!", ";")
-_LARGEST: Final = 1e50  # beyond it, and below its inverse, squares and their ratios overflow
-_SLACK: Final = 1e-9  # wavelengths are decimal numbers: 0.85 may arrive as 0.8500000000000001
+LARGEST: Final = 1e50  # beyond it, and below its inverse, squares and their ratios overflow
+SLACK: Final = 1e-9  # wavelengths are decimal numbers: 0.85 may arrive as 0.8500000000000001
 _SMALLEST_NOISE: Final = 5e-4  # relative to the median reflectance
 
 
@@ -86,8 +87,8 @@ class Spectrum:
             )
             raise SpectrumError(f"expected lists of one length, got {lengths}")
         _check_points(w)
-        if u is not None and (u < 1 / _LARGEST).any():
-            at = int((u < 1 / _LARGEST).argmax())
+        if u is not None and (u < 1 / LARGEST).any():
+            at = int((u < 1 / LARGEST).argmax())
             raise SpectrumError(
                 f"expected uncertainties above 0, got {u[at]:g} at {w[at]:g} µm; leave such points out", float(w[at])
             )
@@ -107,7 +108,7 @@ class Spectrum:
             inside = (w > NEEDED_RANGE[0] - 0.05) & (w < NEEDED_RANGE[1] + 0.05)
             u = np.full(len(w), max(_scatter(r[inside]), _SMALLEST_NOISE * float(np.median(np.abs(r)))))
         level, doubt = _level(w, r, u)
-        if level < 1 / _LARGEST:
+        if level < 1 / LARGEST:
             raise SpectrumError(f"expected a reflectance above 0 at 0.55 µm, where it is normalised; got {level:g}")
         if level < LEAST_SIGNAL * doubt:
             raise SpectrumError(
@@ -136,7 +137,7 @@ class Spectrum:
 
 def _level(w: Array, r: Array, u: Array) -> tuple[float, float]:
     """Reflectance at 0.55 µm and its 1 sigma: the median of the points around it, else interpolated."""
-    near = np.abs(w - NORMALISATION_WAVELENGTH) <= _NEAR
+    near = np.abs(w - NORMALISATION_WAVELENGTH) <= NEAR
     if not near.any():
         return float(np.interp(NORMALISATION_WAVELENGTH, w, r)), float(np.interp(NORMALISATION_WAVELENGTH, w, u))
     return float(np.median(r[near])), float(np.median(u[near]) / np.sqrt(near.sum()))
@@ -145,25 +146,26 @@ def _level(w: Array, r: Array, u: Array) -> tuple[float, float]:
 def covers(wavelength: Array) -> bool:
     """Whether wavelengths (µm) reach from 0.50 to 0.85 µm, to a channel's width, by which a class can be told."""
     low, high = NEEDED_RANGE
-    edge = CHANNEL_WIDTH + _SLACK
+    edge = CHANNEL_WIDTH + SLACK
     return bool(wavelength.min() <= low + edge and wavelength.max() >= high - edge)
 
 
-def channels_outside(spectrum: Spectrum, margin: float) -> NDArray[np.bool_]:
-    """The channels that lie more than `margin` (µm) beyond the ends of the spectrum, shape (49,)."""
-    first, last = spectrum.wavelength[0] - margin - _SLACK, spectrum.wavelength[-1] + margin + _SLACK
-    return (first > WAVELENGTH) | (last < WAVELENGTH)
+def channels_outside(spectra: Sequence[Spectrum], margin: float) -> NDArray[np.bool_]:
+    """The channels that lie more than `margin` (µm) beyond the ends of each spectrum, shape (n, 49)."""
+    first, last = (np.array([s.wavelength[end] for s in spectra]).reshape(-1, 1) for end in (0, -1))
+    return (first - margin - SLACK > WAVELENGTH) | (last + margin + SLACK < WAVELENGTH)
 
 
 def channel_noise(spectra: Sequence[Spectrum]) -> Array:
     """1 sigma of a channel (n,), on the average over the channels, if each took up the points that fall to it."""
-    low, high = WAVELENGTH[0] - CHANNEL_WIDTH, WAVELENGTH[-1] + CHANNEL_WIDTH
-    information = [
-        float((spectrum.uncertainty[(spectrum.wavelength > low) & (spectrum.wavelength < high)] ** -2.0).sum())
-        / np.count_nonzero(~channels_outside(spectrum, 0.0))
-        for spectrum in spectra
-    ]
-    return np.asarray(np.array(information) ** -0.5)
+    if not spectra:
+        return np.empty(0)
+    starts = np.cumsum([0] + [len(spectrum.wavelength) for spectrum in spectra[:-1]])
+    wavelength = np.concatenate([spectrum.wavelength for spectrum in spectra])
+    uncertainty = np.concatenate([spectrum.uncertainty for spectrum in spectra])
+    inside = (wavelength > WAVELENGTH[0] - CHANNEL_WIDTH) & (wavelength < WAVELENGTH[-1] + CHANNEL_WIDTH)
+    information = np.add.reduceat(np.where(inside, uncertainty**-2.0, 0.0), starts)
+    return np.asarray(np.sqrt((~channels_outside(spectra, 0.0)).sum(axis=1) / information))
 
 
 def _numbers(values: Any, what: str) -> Array:
@@ -177,7 +179,7 @@ def _numbers(values: Any, what: str) -> Array:
         raise SpectrumError(f"expected numbers as {what}, got {shown(values)}")
     if numbers.ndim != 1:
         raise SpectrumError(f"expected a list of numbers as {what}, got {shown(values)}")
-    if (wrong := ~(np.abs(numbers) < _LARGEST)).any():
+    if (wrong := ~(np.abs(numbers) < LARGEST)).any():
         at = int(wrong.argmax())
         raise SpectrumError(f"expected finite numbers as {what}, got {numbers[at]} at position {at + 1}; leave it out")
     return numbers
@@ -192,7 +194,7 @@ def shown(values: Any) -> str:
 def _check_points(wavelength: Array) -> None:
     if len(wavelength) == 0:
         raise SpectrumError(f"expected at least {FEWEST_POINTS} points, got an empty list")
-    if np.median(wavelength) > 100:
+    if np.median(wavelength) > LONGEST:
         unit = "Å" if np.median(wavelength) > 2000 else "nm"
         raise SpectrumError(
             f"expected wavelengths in µm, got {wavelength.min():g} to {wavelength.max():g}: that looks like {unit}"
@@ -209,7 +211,7 @@ def _check_points(wavelength: Array) -> None:
     gaps = np.diff(used)
     relevant = (used[1:] > low) & (used[:-1] < high)
     widest = int(np.where(relevant, gaps, 0).argmax())
-    if gaps[widest] > WIDEST_GAP + _SLACK:
+    if gaps[widest] > WIDEST_GAP + SLACK:
         raise SpectrumError(
             f"expected no gap wider than {WIDEST_GAP} µm between {low:.2f} and {high:.2f} µm, "
             f"got one from {used[widest]:g} to {used[widest + 1]:g} µm"

@@ -74,13 +74,18 @@ class Widening:
         of_noise = np.maximum.accumulate([0.0, *(logarithm(name) for name in names[1:])])
         return cls(ends, np.maximum.accumulate(np.log(noise)), of_noise)
 
-    def temperatures(self, missing: NDArray[np.bool_], noise: Array) -> Array:
-        """The temperature (n,) for each spectrum's missing channels (n, 49) and noise of a channel (n,)."""
+    def temperatures(self, missing: NDArray[np.bool_], noise: Array | None) -> Array:
+        """The temperature (n,) for each spectrum's missing channels (n, 49) and noise of a channel (n,).
+
+        Noise that is not known (None) counts as that of the archive.
+        """
         blue, red = (np.minimum(missing[:, end].sum(axis=1) / end.sum(), 1) for end in (_BLUE, _RED))
         without, within = self.ends
         logarithm = (1 - blue) * (without[0] * (1 - red) + without[1] * red)
         logarithm += blue * (within[0] * (1 - red) + within[1] * red)
-        return np.asarray(np.exp(logarithm + np.interp(np.log(noise), self.noise, self.of_noise)))
+        if noise is not None:
+            logarithm = logarithm + np.interp(np.log(noise), self.noise, self.of_noise)
+        return np.asarray(np.exp(logarithm))
 
     def of_degraded(self, degraded: Degraded) -> tuple[Array, Array]:
         """The flattened probabilities (n, 26) of degraded spectra, and the temperatures (n,)."""

@@ -12,6 +12,7 @@ from rich.table import Table
 from astrd.dataset import DatasetRef
 from astrd.tracking import REGISTERED_CNN, Alias
 from tasks.promote import Promotion
+from tasks.score import ScoredSurvey
 from tasks.train import TrainedModel
 
 if TYPE_CHECKING:
@@ -44,6 +45,16 @@ def of_promotion(console: Console, promotion: Promotion) -> None:
     """Which version is champion, and why."""
     champion = f"version {promotion.champion}" if promotion.champion else "none yet"
     _say(console, f"[bold]Champion of {REGISTERED_CNN}:[/] {champion} ({promotion.reason})")
+
+
+def of_survey(console: Console, scored: ScoredSurvey) -> None:
+    """How many spectra were classified, and where the answers are."""
+    before = f", {scored.resumed} of them before this run" if scored.resumed else ""
+    _say(
+        console,
+        f"[bold]{scored.spectra} spectra:[/] {scored.classified} classified, {scored.rejected} rejected{before}\n"
+        f"{scored.output}/classified\n{scored.output}/rejected",
+    )
 
 
 def of_pipeline(console: Console, result: PipelineResult) -> None:

@@ -6,8 +6,9 @@ import pandas as pd
 
 from astrd import metrics, plots, registry, stress, stress_figures
 from astrd.analogues import Archive
+from astrd.calibrated import Calibration, fit_bus_temperature
 from astrd.calibration import expected_calibration_error
-from astrd.classifier import Calibration, Classifier, fit_bus_temperature
+from astrd.classifier import Classifier
 from astrd.dataset import DatasetRef, LabelledSpectra, labelled, raw_path
 from astrd.degraded import Degraded, degrade
 from astrd.evaluation import CrossValidation

@@ -6,12 +6,15 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+LINE_EVERY = 60.0
+"""Seconds between the lines of a step that takes long, where there is no terminal to draw bars in."""
 
 _bars: Progress | None = None
 
@@ -46,6 +49,7 @@ class Step:
     note: str = ""
     done: int = 0
     bar: TaskID | None = None
+    told: float = field(default_factory=time.monotonic)
 
     def show(self, done: int | None = None, note: str | None = None) -> None:
         """Show how many parts are done, and a note."""
@@ -53,6 +57,11 @@ class Step:
         self.note = self.note if note is None else note
         if _bars is not None and self.bar is not None:
             _bars.update(self.bar, completed=self.done, note=self.note)
+            if _bars.disable and time.monotonic() - self.told >= LINE_EVERY:
+                self.told = time.monotonic()
+                total = _bars.tasks[_bars.task_ids.index(self.bar)].total
+                parts = f"{self.done} of {total:.0f}, " if total else ""
+                _bars.console.print(f"· {self.title:<28} {parts}{self.note}", highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager

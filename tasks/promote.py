@@ -11,8 +11,8 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from astrd import catalogue, dataset, metrics, registry, tracking
+from astrd.calibrated import OtherVersionError
 from astrd.catalogue import BASELINES, CANDIDATES, NETWORKS_ALONE, Settings
-from astrd.classifier import OtherVersionError
 from astrd.dataset import DatasetRef, DataSource, LabelledSpectra
 from astrd.model_card import model_card
 from astrd.promotion import GATE_SCORE, SELECTION_SCORE, Contender, Decision, decide, outranks

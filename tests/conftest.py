@@ -14,7 +14,10 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+import templates
 from astrd import dataset, simulate, smass, tracking
+from astrd.analogues import Archive
+from astrd.classifier import Classifier
 from astrd.dataset import DataSource, LabelledSpectra
 from workplace import ROOT, Finished, Workplace, clean_environment, clone
 
@@ -89,6 +92,14 @@ def simulated_raw() -> pd.DataFrame:
 def simulated_parts(simulated_raw: pd.DataFrame) -> tuple[LabelledSpectra, LabelledSpectra]:
     """Training and test part of the small simulated survey."""
     return dataset.labelled(dataset.features(simulated_raw))
+
+
+@pytest.fixture(scope="session")
+def template_classifier(
+    simulated_parts: tuple[LabelledSpectra, LabelledSpectra], simulated_raw: pd.DataFrame
+) -> Classifier:
+    """A classifier by the nearest class mean, written as a network of one layer: quick to make, and often right."""
+    return templates.template_classifier(simulated_parts[0], Archive.of(dataset.features(simulated_raw)))
 
 
 @pytest.fixture(scope="session")

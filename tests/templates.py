@@ -6,7 +6,8 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from astrd.analogues import Archive
-from astrd.classifier import Calibration, Classifier
+from astrd.calibrated import Calibration
+from astrd.classifier import Classifier
 from astrd.dataset import LabelledSpectra
 from astrd.onnx_network import OnnxNetwork
 from astrd.smoothing import WAVELENGTH

@@ -11,8 +11,9 @@ import pytest
 
 from astrd import dataset, simulate
 from astrd.analogues import ANALOGUES, Archive
+from astrd.calibrated import FORMAT, Calibration, OtherVersionError
 from astrd.calibration import at_temperature
-from astrd.classifier import FORMAT, Calibration, Classifier, OtherVersionError
+from astrd.classifier import Classifier
 from astrd.conformal import GradedSets
 from astrd.dataset import LabelledSpectra
 from astrd.evaluation import cross_validate
@@ -20,7 +21,7 @@ from astrd.explanation import MEASURES, NAME_LISTS, NUMBER_LISTS
 from astrd.networks import ConvolutionalNetwork, to_onnx
 from astrd.onnx_network import OnnxNetwork
 from astrd.partial import TRUSTED_EXTRAPOLATION
-from astrd.spectrum import Spectrum, channels_outside
+from astrd.spectrum import Spectrum, SpectrumError, channels_outside
 from astrd.taxonomy import BUS_CLASSES, MAIN_GROUP_OF, MAIN_GROUPS
 from astrd.training import FittedNetwork, NetworkModel, Recipe
 
@@ -57,7 +58,7 @@ def unseen() -> pd.DataFrame:
     level = [np.interp(0.55, row.wavelength, row.reflectance) for row in raw.itertuples()]
     for column in ("reflectance", "uncertainty"):
         raw[column] = [values / own for values, own in zip(raw[column], level, strict=True)]
-    whole = [not channels_outside(spectrum, TRUSTED_EXTRAPOLATION).any() for spectrum in spectra_of(raw)]
+    whole = [not channels_outside([spectrum], TRUSTED_EXTRAPOLATION).any() for spectrum in spectra_of(raw)]
     return raw[whole].reset_index(drop=True)
 
 
@@ -227,9 +228,9 @@ def test_the_note_tells_what_was_extrapolated(classifier: Classifier, unseen: pd
 def test_what_was_not_seen_makes_the_answer_less_sure(classifier: Classifier, unseen: pd.DataFrame) -> None:
     """Less than if the ends were known to be what is expected of them."""
     short = [cut(spectrum, 0.4995, 0.852) for spectrum in spectra_of(unseen)]
-    expected, missing, _ = classifier._channels(short)
-    assert missing.any(axis=1).all()
-    sure = classifier.bus_probabilities(expected).max(axis=1).mean()
+    seen = classifier._seen(short)
+    assert seen.missing.any(axis=1).all()
+    sure = classifier.bus_probabilities(seen.reflectance).max(axis=1).mean()
     assert classifier.classify(short)["bus_class_probability"].mean() < sure
 
 
@@ -319,3 +320,38 @@ def test_each_class_has_its_share_of_the_draws(
         assert row["bus_class_draw_share"] == row[f"draw_share_{row['bus_class']}"]
         assert row["main_group_draw_share"] == row[f"draw_share_group_{row['main_group']}"]
     assert not [name for name in answers.columns if name.startswith("draw_share")]
+
+
+def test_spectra_on_the_channels_get_what_their_raw_spectra_get(
+    classifier: Classifier, unseen: pd.DataFrame, answers: pd.DataFrame
+) -> None:
+    features = np.array(dataset.features(unseen)["reflectance"].tolist())
+    found = classifier.classify_channels(37 * features, unseen["designation"].tolist())
+    assert list(found.columns) == list(answers.columns)
+    for name in ("designation", "main_group", "bus_class", "is_outlier"):
+        assert found[name].tolist() == answers[name].tolist()
+    np.testing.assert_allclose(found[BUS_COLUMNS], answers[BUS_COLUMNS], atol=1e-5)
+    np.testing.assert_allclose(found["outlier_score"], answers["outlier_score"], rtol=1e-6)
+    assert found["bus_prediction_set"].tolist() == answers["bus_prediction_set"].tolist()
+
+
+def test_channels_that_were_not_seen_are_filled_as_those_of_raw_spectra(
+    classifier: Classifier, unseen: pd.DataFrame
+) -> None:
+    features = np.array(dataset.features(unseen)["reflectance"].tolist())
+    partial = features.copy()
+    partial[::2, 41:] = np.nan
+    whole, found = (classifier.classify_channels(some, [""] * len(some)) for some in (features, partial))
+    assert found["note"][0] == (
+        "outside the data, filled with what the archive's spectra have there: 0.85-0.92 µm (8 of 49 channels)"
+    )
+    np.testing.assert_allclose(found[BUS_COLUMNS][1::2], whole[BUS_COLUMNS][1::2], atol=1e-6)
+    assert np.isfinite(found[BUS_COLUMNS]).all(axis=None)
+    assert found["bus_class_probability"][::2].mean() < whole["bus_class_probability"][::2].mean()
+
+
+def test_a_bad_row_of_channels_is_named(classifier: Classifier, simulated_parts: Parts) -> None:
+    rows = simulated_parts[0].reflectance[:3].copy()
+    rows[1, 20] = np.nan
+    with pytest.raises(SpectrumError, match=r"row 1: expected every channel .* got none at 0.64 µm"):
+        classifier.classify_channels(rows, ["", "", ""])

@@ -19,7 +19,7 @@ from astrd.tracking import Tag
 from tasks.tune import TUNING_FOLDER
 from workplace import ROOT, Workplace, wait_until
 
-COMMANDS = ("pipeline", "ingest", "features", "train", "tune", "promote", "schedule")
+COMMANDS = ("pipeline", "ingest", "features", "train", "tune", "promote", "score", "schedule")
 
 Call = Callable[..., tuple[int, str]]
 

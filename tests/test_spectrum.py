@@ -170,9 +170,9 @@ def test_no_number_that_is_none_comes_through(seed: int, what: str, data: st.Dat
 
 def test_channels_beyond_the_data_are_those_further_out_than_the_margin() -> None:
     spectrum = Spectrum.of(np.round(np.linspace(0.46, 0.90, 45), 2), np.ones(45))
-    assert WAVELENGTH[channels_outside(spectrum, 0.0)].tolist() == [0.44, 0.45, 0.91, 0.92]
-    assert WAVELENGTH[channels_outside(spectrum, 0.01)].tolist() == [0.44, 0.92]
-    assert not channels_outside(spectrum, 0.02).any()
+    assert WAVELENGTH[channels_outside([spectrum], 0.0)[0]].tolist() == [0.44, 0.45, 0.91, 0.92]
+    assert WAVELENGTH[channels_outside([spectrum], 0.01)[0]].tolist() == [0.44, 0.92]
+    assert not channels_outside([spectrum], 0.02)[0].any()
 
 
 @pytest.mark.archive

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astrd import strangers, stress, stress_figures
-from astrd.classifier import Calibration, fit_bus_temperature
+from astrd.calibrated import Calibration, fit_bus_temperature
 from astrd.dataset import LabelledSpectra
 from astrd.degraded import AS_OBSERVED, CUTS, SIGNAL_TO_NOISE, Degraded, cut_name, degrade, noise_name
 from astrd.ensemble import SVM_WEIGHT

@@ -1,0 +1,148 @@
+"""Score: a survey into answers, spread over workers; a run that was cut short goes on from its finished partitions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from astrd import registry, tracking, workers
+from astrd.scoring import Counts, Scoring, Settings
+from astrd.survey import Partition, Survey
+from astrd.tracking import REGISTERED_CNN, Alias, Tag
+from tasks.progress import Step, step
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+SHOWN_REJECTED = 1000
+"""Rejected rows that the run in MLflow lists; all of them lie beside the answers."""
+
+
+@dataclass(frozen=True)
+class ScoredSurvey:
+    """Where the answers are, how many, and how long they took; `resumed` spectra had been scored before."""
+
+    output: str
+    spectra: int
+    classified: int
+    rejected: int
+    resumed: int
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Spectra a second, of those that were scored now."""
+        return (self.spectra - self.resumed) / max(self.seconds, 1e-9)
+
+
+@task(name="score", cache_policy=NO_CACHE)
+def score(
+    parent_run_id: str, place: str, output: str, model: str, settings: Settings, scheduler: str, processes: int
+) -> ScoredSurvey:
+    """Score a survey into a folder.
+
+    Parameters
+    ----------
+    place, output
+        As `Survey.find` and `Scoring.begin` take them.
+    model
+        URI of the model; empty for the champion.
+    scheduler, processes
+        As `workers.dask_client` takes them.
+    """
+    survey = Survey.find(place)
+    uri, version = _model(model)
+    with (
+        step("score", survey.rows) as shown,
+        tracking.step_run(parent_run_id, "score", "score", {Tag.MODEL: REGISTERED_CNN}) as run,
+    ):
+        scoring = Scoring.begin(output, survey, registry.load_classifier(uri), settings)
+        partitions = survey.partitions(settings.partition_rows)
+        finished = scoring.finished(partitions)
+        resumed = sum(counts.spectra for counts in finished.values())
+        run.log_params(
+            {
+                "input": place,
+                "output": scoring.output,
+                "layout": survey.layout,
+                "model": uri,
+                "model_version": version,
+                "model_sha256": scoring.model_sha256,
+                "coverage": settings.coverage,
+                "draws": settings.draws,
+                "partition_rows": settings.partition_rows,
+                "scheduler": scheduler or "local",
+            }
+        )
+        left = {number: part for number, part in enumerate(partitions) if number not in finished}
+        seconds = 0.0
+        if left:
+            shown.show(resumed, "starting workers")
+            with workers.dask_client(scheduler, processes) as client:
+                run.log_params({"workers": len(client.scheduler_info(n_workers=-1)["workers"])})
+                seconds = spread(client, scoring, left, resumed, survey.rows, shown)
+        counts = scoring.finish(survey)
+        folder = scoring.output.removeprefix("file://")
+        scored = ScoredSurvey(folder, counts.spectra, counts.classified, counts.rejected, resumed, seconds)
+        run.log_metrics(
+            {
+                "spectra": scored.spectra,
+                "classified": scored.classified,
+                "rejected": scored.rejected,
+                "resumed": scored.resumed,
+                "seconds": scored.seconds,
+                "spectra_per_second": scored.rate,
+            }
+        )
+        run.log_table(scoring.rejected(SHOWN_REJECTED), "rejected.csv")
+        shown.show(note=f"{counts.classified} classified, {counts.rejected} rejected, {scored.rate:,.0f} a second")
+        return scored
+
+
+def _model(uri: str) -> tuple[str, str | None]:
+    """The model's URI, and its version in the registry where it is the champion."""
+    tracking.connect()
+    if uri:
+        return uri, None
+    champion = registry.version_named(Alias.CHAMPION)
+    if champion is None:
+        raise LookupError(
+            f"{REGISTERED_CNN} has no version aliased {Alias.CHAMPION!r}: make one with `python -m flows pipeline`, or "
+            "name a model"
+        )
+    return f"models:/{REGISTERED_CNN}/{champion.version}", str(champion.version)
+
+
+def spread(
+    client: Client, scoring: Scoring, partitions: Mapping[int, Partition], resumed: int, total: int, shown: Step
+) -> float:
+    """Score partitions on the workers, and show how it goes; returns the seconds that it took."""
+    from distributed import KilledWorker, as_completed
+
+    started = time.perf_counter()
+    done = Counts()
+    futures = client.map(scoring.score, *zip(*partitions.items(), strict=True), pure=False)
+    for future in as_completed(futures):
+        try:
+            done += future.result()
+        except KilledWorker as error:
+            raise RuntimeError(
+                f"{error}. Does a worker have memory for a partition? Try --partition-rows with fewer rows, in a new "
+                "output folder"
+            ) from error
+        future.release()
+        seconds = time.perf_counter() - started
+        rate = done.spectra / seconds
+        left = (total - resumed - done.spectra) / rate
+        shown.show(resumed + done.spectra, f"{rate:,.0f} a second, {_duration(left)} left")
+    return time.perf_counter() - started
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

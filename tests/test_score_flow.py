@@ -1,0 +1,182 @@
+"""`python -m flows score` on workers of its own: killed at any place, it loses and doubles nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import dask
+import pandas as pd
+import psutil
+import pytest
+
+from astrd import registry, simulate, tracking, workers
+from astrd.classifier import Classifier
+from astrd.scoring import Counts, Scoring, Settings
+from astrd.survey import Partition, Survey
+from astrd.tracking import REGISTERED_CNN, Alias
+from tasks.progress import Step
+from tasks.score import spread
+from workplace import ROOT, Workplace, free_port, wait_until
+
+Call = Callable[..., tuple[int, str]]
+SPECTRA, ROWS = 1200, 60
+SLOW = Settings(coverage=0.9, draws=20, partition_rows=ROWS)
+"""Draws make a partition take a while: time to kill something."""
+
+
+@pytest.fixture
+def place(empty_place: Workplace, prefect_api: str, template_classifier: Classifier) -> Workplace:
+    """A folder with a registered champion and a survey."""
+    example = simulate.survey(2)[["wavelength", "reflectance", "uncertainty", "designation"]]
+    with tracking.flow_run("train") as run_id, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow compares the example's columns with a range, which pandas dislikes
+        registry.log_classifier(template_classifier, example)
+    registry.name_version(Alias.CHAMPION, registry.register(run_id, {}, "A classifier by the nearest class mean."))
+    list(simulate.write(empty_place.folder / "survey", SPECTRA, "raw", seed=6))
+    environment = {**empty_place.environment, "PREFECT_API_URL": prefect_api, "PYTHONPATH": str(ROOT)}
+    return Workplace(empty_place.folder, environment)
+
+
+def options(*more: str) -> tuple[str, ...]:
+    return (
+        "score", "--input", "survey", "--output", "answers", "--workers", "2", "--partition-rows", str(ROWS),
+        "--draws", str(SLOW.draws), *more,
+    )  # fmt: skip
+
+
+def rows_of(output: Path) -> list[int]:
+    return sorted(row for name in ("classified", "rejected") for row in pd.read_parquet(output / name)["row"])
+
+
+def parts(output: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in (output / "rejected").glob("part-*")}
+
+
+def test_a_survey_that_was_killed_goes_on_from_its_finished_partitions(call: Call, place: Workplace) -> None:
+    output = place.folder / "answers"
+    with place.started(sys.executable, "-m", "flows", *options()) as (process, said):
+
+        def some_parts() -> dict[str, int]:
+            assert process.poll() is None, said()
+            return done if len(done := parts(output)) >= 3 else {}
+
+        wait_until(some_parts, 120, said)
+        started = psutil.Process(process.pid).children(recursive=True)
+        assert sum(map(is_worker, started)) == 2
+        process.send_signal(signal.SIGKILL)  # of the flow alone: its workers have to notice
+        process.wait()
+        wait_until(lambda: not any(child.is_running() and is_worker(child) for child in started), 30)
+    before = parts(output)
+    assert 3 <= len(before) < SPECTRA / ROWS, "it was killed too late to prove anything"
+
+    code, said_again = call(*options())
+    assert code == 0, said_again
+    assert before.items() <= parts(output).items()
+    assert rows_of(output) == list(range(SPECTRA))
+    assert "1200 spectra: 1200 classified, 0 rejected" in said_again
+    (run,) = (run for run in place.runs(step="score") if "spectra" in run.data.metrics)
+    assert run.data.metrics["resumed"] == len(before) * ROWS
+    assert run.data.metrics["spectra"] == run.data.metrics["classified"] == SPECTRA
+    assert run.data.params["model_version"] == "1"
+    assert run.data.params["workers"] == "2"
+
+    code, said_again = call(*options("--coverage", "0.5"))
+    assert code == 1
+    assert "was begun with another coverage" in said_again
+
+
+def is_worker(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and "spawn_main" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_worker_that_is_killed_loses_and_doubles_nothing(tmp_path: Path, template_classifier: Classifier) -> None:
+    list(simulate.write(tmp_path / "survey", SPECTRA, "raw", seed=6))
+    found = Survey.find(str(tmp_path / "survey"))
+    scoring = Scoring.begin(str(tmp_path / "answers"), found, template_classifier, SLOW)
+    partitions = found.partitions(ROWS)
+    with workers.dask_client(workers=2) as client:
+        killed, *others = client.run(os.getpid).values()
+        assert len(others) == 1
+        futures = client.map(scoring.score, range(len(partitions)), partitions, pure=False)
+        wait_until(lambda: len(parts(tmp_path / "answers")) >= 2, 60)
+        os.kill(killed, signal.SIGKILL)
+        counts = client.gather(futures)
+        wait_until(lambda: len(client.run(os.getpid)) == 2, 30)  # the lost one is replaced
+        assert killed not in client.run(os.getpid).values()
+    assert sum(count.spectra for count in counts) == SPECTRA
+    assert scoring.finish(found).spectra == SPECTRA
+    assert rows_of(tmp_path / "answers") == list(range(SPECTRA))
+
+
+def test_a_partition_that_kills_its_worker_again_and_again_ends_the_run_with_a_hint() -> None:
+    class Deadly:  # here, or workers would import the tests with it
+        def score(self, number: int, partition: Partition) -> Counts:
+            if number == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return Counts(len(partition))
+
+    partitions = {number: Partition("survey", number, number + 1) for number in range(3)}
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        workers.dask_client(workers=2) as client,
+        pytest.raises(RuntimeError, match=r"died.*Try --partition-rows with fewer rows"),
+    ):
+        spread(client, Deadly(), partitions, 0, 3, Step("score"))
+
+
+def test_workers_import_no_more_than_they_need() -> None:
+    """The program that is run is not imported again by each of them; here that is pytest."""
+    main = sys.modules["__main__"]
+    before = (main.__spec__, main.__file__)
+    with workers.dask_client(workers=1) as client:
+        (loaded,) = client.run(lambda: {"prefect", "mlflow", "tensorflow", "pytest"} & set(sys.modules)).values()
+    assert loaded == set()
+    assert (main.__spec__, main.__file__) == before
+
+
+def test_another_cluster_can_be_named(tmp_path: Path, template_classifier: Classifier) -> None:
+    list(simulate.write(tmp_path / "survey", 100, "channels"))
+    found = Survey.find(str(tmp_path / "survey"))
+    scoring = Scoring.begin(str(tmp_path / "answers"), found, template_classifier, Settings(0.9, 0))
+    with workers.dask_client(workers=1) as there, workers.dask_client(there.scheduler.address) as client:
+        assert client.submit(scoring.score, 0, *found.partitions(1000)).result().spectra == 100
+
+
+def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "PATIENCE", 0.5)
+    address = f"tcp://127.0.0.1:{free_port()}"
+    reason = f"no Dask scheduler answers at {address} .* `dask scheduler`"
+    with pytest.raises(workers.NoWorkersError, match=reason), workers.dask_client(address):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--output", "answers"), "--input SURVEY.parquet --output FOLDER"),
+        (("--input", "nowhere.parquet", "--output", "answers"), "no survey at nowhere.parquet"),
+    ],
+)
+def test_what_cannot_be_scored_is_named(
+    call: Call, empty_place: Workplace, arguments: tuple[str, ...], reason: str
+) -> None:
+    code, said = call("score", *arguments)
+    assert code == 1
+    assert reason in said
+    assert not (empty_place.folder / "answers").exists()
+
+
+def test_without_a_champion_the_way_to_one_is_told(call: Call, empty_place: Workplace) -> None:
+    list(simulate.write(empty_place.folder / "survey", 10))
+    code, said = call("score", "--input", "survey", "--output", "answers")
+    assert code == 1
+    assert f"{REGISTERED_CNN} has no version aliased 'champion': make one with `python -m flows pipeline`" in said
+    assert not (empty_place.folder / "answers").exists()
