@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+import gc
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -97,6 +99,17 @@ def _read(arguments: Sequence[str]) -> tuple[list[Path], list[Spectrum], int]:
     return paths, spectra, broken
 
 
+@contextlib.contextmanager
+def _keeping_all() -> Iterator[None]:
+    """No garbage collection: what MLflow makes when imported stays, and looking through it takes half a second."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@_keeping_all()
 def _model(uri: str) -> tuple[Classifier, Provenance]:
     """The model of this address, or the champion, and where it comes from."""
     from astrd import registry, tracking

@@ -2,8 +2,9 @@
 
 Split-conformal prediction with a threshold for each class (Sadinle, Lei & Wasserman 2019, "Least ambiguous set-valued
 classifiers with bounded error levels"; class-conditional as in Vovk 2012). Classes too rare for a threshold of their
-own share one. A set that would be empty holds the likeliest class; because that adds coverage, the level of the
-thresholds is chosen so that the sets together, empty ones filled, hold the right class as often as asked.
+own share one. A set that would be empty holds the class that comes nearest to its threshold; because that adds
+coverage, the level of the thresholds is chosen so that the sets together, empty ones filled, hold the right class as
+often as asked.
 
 A set may leave out the likeliest class: where a common class takes in members of its rarer neighbours, the probability
 that the common one is expected to have when it is right may lie above what it has here.
@@ -29,6 +30,7 @@ _LEVELS: Final[Array] = np.append(np.arange(30, 100) / 100, 0.995)
 _PARTS, _REPEATS = 5, 4
 _FEWEST_OF_ITS_OWN: Final = 10  # members from which a class may have a threshold of its own, at whatever level
 _HIGH: Final = 0.8  # level from which it does
+_SMALLEST_THRESHOLD: Final = 1e-3
 _FEWEST_TO_COUNT: Final = 5  # members from which a rare class's own worst score counts beside the shared threshold
 
 
@@ -142,9 +144,10 @@ class GradedSets:
 
 
 def _sets(probabilities: Array, thresholds: Array) -> NDArray[np.bool_]:
-    inside = (1 - probabilities <= thresholds) & (probabilities > 0)
+    strangeness = np.where(probabilities > 0, 1 - probabilities, np.inf)
+    inside = strangeness <= thresholds
     empty = ~inside.any(axis=1)
-    inside[empty, probabilities[empty].argmax(axis=1)] = True
+    inside[empty, (strangeness[empty] / np.maximum(thresholds, _SMALLEST_THRESHOLD)).argmin(axis=1)] = True
     return inside
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from astrd import dataset, report
+from astrd import dataset, report, svg
 from astrd.analogues import Archive
 from astrd.answers import Provenance
 from astrd.classifier import Classifier
@@ -134,7 +134,7 @@ def test_plots_are_well_formed_and_named(spectra, answers, archive) -> None:
 def test_the_points_lie_on_the_curve_at_whatever_level_the_file_is(spectra, answers, archive) -> None:
     row = next(answers.itertuples(index=False))
     plots = [
-        report._plot(replace(spectra[0], reflectance=spectra[0].reflectance * k), row, archive, None) for k in (1, 1.09)
+        svg.plot(replace(spectra[0], reflectance=spectra[0].reflectance * k), row, archive, None) for k in (1, 1.09)
     ]
     heights = [np.array(re.findall(r"M\d+ (-?\d+)h0", plot.points), dtype=int) for plot in plots]
     assert np.abs(heights[0] - heights[1]).max() <= 1
