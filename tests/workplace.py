@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = Path(sysconfig.get_path("scripts"))
-PATIENCE = 240.0  # seconds
+PATIENCE = 480.0  # seconds
 
 
 @dataclass(frozen=True)
