@@ -40,12 +40,6 @@ class Archive:
         )
 
     @classmethod
-    def empty(cls) -> Archive:
-        """For a classifier that is never asked why."""
-        nothing = np.empty(0, dtype=str)
-        return cls(nothing, nothing, np.empty(0, dtype=np.int64), np.empty((0, len(WAVELENGTH))))
-
-    @classmethod
     def load(cls, path: Path) -> Archive:
         """Read what `save` wrote."""
         with np.load(path, allow_pickle=False) as file:

@@ -14,10 +14,12 @@ import functools
 import hashlib
 import json
 import re
+import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -27,10 +29,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from astrd import survey
-from astrd.analogues import Archive
-from astrd.calibrated import Calibration
-from astrd.classifier import CONSTANTS_FILE, NETWORK_FILE, Classifier
-from astrd.onnx_network import OnnxNetwork
+from astrd.classifier import Classifier
 from astrd.spectra import channel_faults, spectra_of
 from astrd.spectrum import Spectrum
 from astrd.survey import Layout, Partition, Survey, SurveyError, storage
@@ -123,11 +122,10 @@ class Scoring:
         """
         _check(settings, found.layout)
         system, path = storage(output)
-        if not isinstance(classifier.network, OnnxNetwork):
-            raise TypeError(f"expected an ONNX network, got {type(classifier.network).__name__}")
-        constants = classifier.calibration.to_json().encode()
-        files = {NETWORK_FILE: classifier.network.content, CONSTANTS_FILE: constants}
-        sha256 = hashlib.sha256(b"".join(files.values())).hexdigest()
+        with tempfile.TemporaryDirectory() as folder:
+            classifier.save(folder)
+            files = {file.name: file.read_bytes() for file in Path(folder).iterdir()}
+        sha256 = _sha256(files)
         manifest = {
             "format": FORMAT,
             "input": [asdict(file) for file in found.files],
@@ -299,10 +297,18 @@ def _answers(
 def _classifier(output: str, sha256: str) -> Classifier:
     """The classifier of an output folder; a worker loads it once."""
     system, path = storage(f"{output}/{MODEL_FOLDER}")
-    network, constants = (system.cat_file(f"{path}/{name}") for name in (NETWORK_FILE, CONSTANTS_FILE))
-    if hashlib.sha256(network + constants).hexdigest() != sha256:
+    names = [name for name in system.ls(path, detail=False) if not _is_unfinished(name)]
+    files = {name.rsplit("/", 1)[-1]: system.cat_file(name) for name in names}
+    if _sha256(files) != sha256:
         raise RuntimeError(f"the model in {output} changed: remove the folder and score the survey anew")
-    return Classifier(OnnxNetwork(network), Calibration.from_json(constants.decode()), Archive.empty())
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in files.items():
+            (Path(folder) / name).write_bytes(content)
+        return Classifier.load(folder)
+
+
+def _sha256(files: Mapping[str, bytes]) -> str:
+    return hashlib.sha256(b"".join(files[name] for name in sorted(files))).hexdigest()
 
 
 def _check(settings: Settings, layout: Layout) -> None:

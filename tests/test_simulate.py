@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from astrd import dataset, simulate
 from astrd.smoothing import NORMALISATION_CHANNEL
+from astrd.survey import Survey
 from astrd.taxonomy import MAIN_GROUP_OF
 
 
@@ -132,3 +134,27 @@ def test_simulated_noise_and_sampling_resemble_the_archives(raw_table: pd.DataFr
         assert simulated.map(np.median).median() == pytest.approx(real.map(np.median).median(), rel=0.1)
     again = simulate.reference_statistics(survey)
     assert again.noise_ratio == pytest.approx(simulate.SurveyStatistics.from_file().noise_ratio, rel=0.1)
+
+
+@pytest.mark.parametrize("layout", ["channels", "raw"])
+def test_a_written_survey_is_as_large_as_asked_and_can_be_scored(
+    layout: Literal["channels", "raw"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(simulate, "_FILE", 40)
+    assert list(simulate.write(tmp_path / "survey", 90, layout, seed=3)) == [40, 80, 90]
+    found = Survey.find(str(tmp_path / "survey"))
+    assert (found.rows, found.layout, len(found.files)) == (90, layout, 3)
+    table = pd.read_parquet(tmp_path / "survey")
+    assert table["designation"].nunique() == 90
+    first = np.concatenate(table["reflectance"][:40].tolist())
+    again = list(simulate.write(tmp_path / "again", 40, layout, seed=3))
+    assert again == [40]
+    np.testing.assert_array_equal(first, np.concatenate(pd.read_parquet(tmp_path / "again")["reflectance"].tolist()))
+    assert len({tuple(values) for values in table["reflectance"]}) == 90
+
+
+def test_a_survey_is_written_into_no_folder_that_holds_something(tmp_path: Path) -> None:
+    (tmp_path / "old.parquet").write_text("an older survey")
+    with pytest.raises(ValueError, match="expected a new or empty folder"):
+        list(simulate.write(tmp_path, 10))
+    assert [path.name for path in tmp_path.iterdir()] == ["old.parquet"]
