@@ -31,7 +31,7 @@ from astrd.tracking import REGISTERED_CNN, Alias, Tag
 
 if TYPE_CHECKING:
     from astrd.evaluation import Fitted
-    from astrd.training import FittedNetwork
+    from astrd.network_models import FittedNetwork
 
 Array = NDArray[np.float64]
 

@@ -17,10 +17,10 @@ from astrd.catalogue import CANDIDATES, Settings
 from astrd.classical import FittedClassical
 from astrd.dataset import FOLDS, DatasetRef, LabelledSpectra
 from astrd.evaluation import CrossValidation, Fitted, Model, cross_validate
+from astrd.network_models import FittedNetwork
 from astrd.smoothing import WAVELENGTH
 from astrd.taxonomy import Target
 from astrd.tracking import StepRun, Tag
-from astrd.training import FittedNetwork
 from tasks.progress import Step, step
 
 

@@ -15,10 +15,10 @@ from astrd.classifier import Calibration, Classifier, OtherVersionError
 from astrd.conformal import PredictionSets
 from astrd.dataset import LabelledSpectra
 from astrd.evaluation import cross_validate
+from astrd.network_models import FittedNetwork, NetworkModel, Recipe
 from astrd.networks import ConvolutionalNetwork, to_onnx
 from astrd.spectrum import Spectrum, channels_outside
 from astrd.taxonomy import BUS_CLASSES, MAIN_GROUP_OF, MAIN_GROUPS
-from astrd.training import FittedNetwork, NetworkModel, Recipe
 
 Parts = tuple[LabelledSpectra, LabelledSpectra]
 BUS_COLUMNS = [f"probability_{name}" for name in BUS_CLASSES]
