@@ -13,6 +13,7 @@ and eliminating it row by row costs a few NumPy operations a knot, whatever the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -89,14 +90,43 @@ def _smooth(wavelength: Sequence[Array], reflectance: Sequence[Array], uncertain
         if wrong.any():
             raise _BadSpectrum(int(wrong.argmax()), message)
 
-    curvature = _second_derivatives(step, y, variance, inside)
-    fitted = y - SMOOTHING_PENALTY * variance * _second_differences_transposed(step, curvature)
-    sampled = _sample(x, step, fitted, curvature, points)
+    sampled = _fitted(x, step, y, variance, inside)
     level = sampled[:, [NORMALISATION_CHANNEL]]
     if not (level > 0).all():
         row = int((~(level > 0)).argmax())
         raise _BadSpectrum(row, f"expected a reflectance above 0 at 0.55 µm, got {level[row, 0]:.4g}")
     return sampled / level
+
+
+def smoothed_uncertainty(
+    wavelength: Sequence[Array], reflectance: Sequence[Array], uncertainty: Sequence[Array]
+) -> Array:
+    """1 sigma of each channel that `bus_smoothing` makes of these spectra, shape (number of spectra, 49).
+
+    The smoothing is linear: its answers to the unit vectors are its matrix `S`, and with the level `s` at 0.55 µm the
+    variance of the normalised channel `f_j` is the sum over points i of `((S_ji - f_j S_0i) sigma_i / s)^2`. It is 0
+    at 0.55 µm itself.
+    """
+    sigmas = np.empty((len(wavelength), len(WAVELENGTH)))
+    for row, (w, r, u) in enumerate(zip(wavelength, reflectance, uncertainty, strict=True)):
+        x, variance = w[:, None], u[:, None] ** 2  # one column: the knots of all unit vectors
+        inside = np.ones(x.shape, dtype=bool)
+        matrix = _fitted(x, np.diff(x, axis=0), np.eye(len(w)), variance, inside)  # (points, 49)
+        smoothed = r @ matrix
+        level = smoothed[NORMALISATION_CHANNEL]
+        effect = matrix - np.outer(matrix[:, NORMALISATION_CHANNEL], smoothed / level)
+        sigmas[row] = np.sqrt(u**2 @ effect**2) / level
+    return sigmas
+
+
+def _fitted(x: Array, step: Array, y: Array, variance: Array, inside: NDArray[np.bool_]) -> Array:
+    """The smoothing splines of `y` (knots, spectra) on the channels, shape (spectra, 49), before they are normalised.
+
+    The others have as many columns as `y`, or one where all spectra share it.
+    """
+    curvature = _second_derivatives(step, y, variance, inside)
+    fitted = y - SMOOTHING_PENALTY * variance * _second_differences_transposed(step, curvature)
+    return _sample(x, step, fitted, curvature, inside.sum(axis=0))
 
 
 def _padded(arrays: Sequence[Array], points: NDArray[np.int64]) -> Array:
@@ -155,14 +185,14 @@ def _second_differences_transposed(step: Array, curvature: Array) -> Array:
 
 def _sample(x: Array, step: Array, fitted: Array, curvature: Array, points: NDArray[np.int64]) -> Array:
     """The natural cubic spline through `fitted` with second derivatives `curvature`, on the 49 channels."""
-    spectra = np.arange(x.shape[1])
     knots = np.where(np.arange(len(x))[:, None] < points, x, np.inf)
     left = np.array([np.count_nonzero(knots <= channel, axis=0) for channel in WAVELENGTH]) - 1
     left = np.clip(left, 0, points - 2)
     right = left + 1
 
-    h = step[left, spectra]
-    b = (WAVELENGTH[:, None] - x[left, spectra]) / h
+    at = partial(np.take_along_axis, axis=0)
+    h = at(step, left)
+    b = (WAVELENGTH[:, None] - at(x, left)) / h
     a = 1 - b
-    bend = (a**3 - a) * curvature[left, spectra] + (b**3 - b) * curvature[right, spectra]
-    return np.asarray((a * fitted[left, spectra] + b * fitted[right, spectra] + h**2 / 6 * bend).T)
+    bend = (a**3 - a) * at(curvature, left) + (b**3 - b) * at(curvature, right)
+    return np.asarray((a * at(fitted, left) + b * at(fitted, right) + h**2 / 6 * bend).T)
