@@ -16,7 +16,16 @@ from astrd import networks
 from astrd.dataset import LabelledSpectra, concatenated
 from astrd.networks import Architecture
 from astrd.taxonomy import LABELS, ROLL_UP, Target
-from astrd.training import CompiledTraining, Examples, Objective, Schedule, Weights, standardisation, tensorflow
+from astrd.training import (
+    CompiledTraining,
+    Examples,
+    Objective,
+    Schedule,
+    Weights,
+    standardisation,
+    tensorflow,
+    validation_rows,
+)
 
 if TYPE_CHECKING:
     import keras
@@ -63,7 +72,7 @@ class NetworkModel:
         """Learn from the spectra, of which each member holds out `validation_share` to stop early."""
         fitted = []
         for member in range(self.members):
-            held_out = _validation_rows(spectra, self.recipe.validation_share, self.seed + member)
+            held_out = validation_rows(spectra, self.recipe.validation_share, self.seed + member)
             fitted.append(self._fit_member(spectra, ~held_out, held_out, self.seed + member))
         return self._joined(spectra, fitted)
 
@@ -168,14 +177,3 @@ def _objective(target: Target, recipe: Recipe) -> Objective:
         return tf.reduce_mean(tf.cast(tf.equal(tf.argmax(logits, 1), tf.argmax(label, 1)), tf.float32))
 
     return Objective(losses, {"accuracy": accuracy})
-
-
-def _validation_rows(spectra: LabelledSpectra, share: float, seed: int) -> NDArray[np.bool_]:
-    """A share of each main group, drawn by the seed."""
-    random = np.random.default_rng(seed)
-    held_out = np.zeros(len(spectra), dtype=bool)
-    groups = spectra.codes("main_group")
-    for group in np.unique(groups):
-        rows = random.permutation(np.flatnonzero(groups == group))
-        held_out[rows[: round(share * len(rows))]] = True
-    return held_out

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from astrd.dataset import LabelledSpectra
 from astrd.smoothing import WAVELENGTH
 
 if TYPE_CHECKING:
@@ -134,9 +135,21 @@ class CompiledTraining:
         self._outputs = tf.function(lambda x: self._average(x, training=False), input_signature=[spectra])
 
     def fit(
-        self, learned: Examples, held_out: Examples, seed: int, on_epoch: Callable[[int, float], None]
+        self,
+        learned: Examples,
+        held_out: Examples,
+        seed: int,
+        on_epoch: Callable[[int, float], None],
+        start: keras.Model | None = None,
     ) -> tuple[Weights, pd.DataFrame]:
         """Train from the seed's fresh weights; stop by the loss on the examples that are held out.
+
+        Parameters
+        ----------
+        on_epoch
+            Called after each epoch with its number and the lowest validation loss so far.
+        start
+            A network whose weights to start from instead.
 
         Returns
         -------
@@ -154,7 +167,7 @@ class CompiledTraining:
         if len(held_out) == 0:
             raise ValueError(f"expected spectra to stop early by, got none: {len(learned)} are too few to hold any out")
         with _one_at_a_time:
-            return self._learn(learned, held_out, seed, on_epoch)
+            return self._learn(learned, held_out, seed, on_epoch, start or self.build(seed))
 
     def outputs(self, weights: Weights, x: Array) -> Array:
         """(n, 49) standardised reflectance to the network's outputs, (n, k), with these weights."""
@@ -163,10 +176,15 @@ class CompiledTraining:
             return np.asarray(self._outputs(x.astype(np.float32)).numpy(), dtype=np.float64)
 
     def _learn(
-        self, learned: Examples, held_out: Examples, seed: int, on_epoch: Callable[[int, float], None]
+        self,
+        learned: Examples,
+        held_out: Examples,
+        seed: int,
+        on_epoch: Callable[[int, float], None],
+        start: keras.Model,
     ) -> tuple[Weights, pd.DataFrame]:
         tf, schedule = self._tf, self.schedule
-        self._reset(seed)
+        self._reset([variable.numpy() for variable in start.variables])
         weights = np.ones(len(learned)) if learned.weights is None else learned.weights
         arrays = (learned.spectra, learned.targets, weights, held_out.spectra, held_out.targets)
         data = [tf.constant(array, tf.float32) for array in arrays]
@@ -219,8 +237,7 @@ class CompiledTraining:
         measures = [measure(validation_targets, outputs) for measure in objective.measures.values()]
         return tf.stack([total / tf.cast(steps, tf.float32), validation_loss, *measures])
 
-    def _reset(self, seed: int) -> None:
-        fresh = [variable.numpy() for variable in self.build(seed).variables]
+    def _reset(self, fresh: Weights) -> None:
         self._set(self._network, fresh)
         self._set(self._average, fresh)
         self._optimizer.reset()
@@ -268,3 +285,14 @@ def standardisation(reflectance: Array) -> tuple[Array, float]:
     A deviation for each would blow up the noise near 0.55 µm, where all spectra meet at 1, and divide by zero there.
     """
     return reflectance.mean(axis=0), float(reflectance.std(axis=0).mean())
+
+
+def validation_rows(spectra: LabelledSpectra, share: float, seed: int) -> NDArray[np.bool_]:
+    """A share of each main group, drawn by the seed."""
+    random = np.random.default_rng(seed)
+    held_out = np.zeros(len(spectra), dtype=bool)
+    groups = spectra.codes("main_group")
+    for group in np.unique(groups):
+        rows = random.permutation(np.flatnonzero(groups == group))
+        held_out[rows[: round(share * len(rows))]] = True
+    return held_out
