@@ -1,4 +1,4 @@
-"""The label audit: asteroids whose catalogued class every model contradicts, and spectra unlike all others.
+"""The label audit: asteroids whose catalogued class every model contradicts.
 
 A model's word counts only where it did not learn the asteroid: its out-of-fold prediction. A level of the taxonomy is
 audited by all models that answer it. How well a contradiction stands the noise is asked of a support vector machine,
@@ -14,10 +14,8 @@ from typing import Final
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
-from astrd.autoencoder import Compression, reconstruction_rms
 from astrd.classical import svm
 from astrd.dataset import LabelledSpectra
 from astrd.metrics import levels
@@ -29,9 +27,6 @@ Array = NDArray[np.float64]
 AUDITED: Final[tuple[Target, ...]] = ("main_group", "bus_class")
 DRAWS: Final = 50
 NEIGHBOURS: Final = 5
-RARE_CLASSES: Final = ("O", "R", "A", "D", "V")
-"""End members of the taxonomy: what a score of strangeness should find."""
-
 LABEL_AUDIT_TABLE: Final = "label_audit.csv"
 
 
@@ -102,16 +97,12 @@ def draw_shares(audit: pd.DataFrame, train: LabelledSpectra, raw: pd.DataFrame, 
         designation: _noise_draws(spectra.loc[designation], draws, random)
         for designation in dict.fromkeys(audit["designation"])
     }
+    folds = np.array([train.fold[row_of[name]] for name in audit["designation"]])
     shares = np.empty(len(audit))
     for level in AUDITED:
-        for fold in np.unique(train.fold):
-            rows = np.flatnonzero(
-                (audit["level"] == level) & [train.fold[row_of[name]] == fold for name in audit["designation"]]
-            )
-            if not len(rows):
-                continue
+        for fold in np.unique(folds[audit["level"] == level]):
             machine = svm(level).fit(train[train.fold != fold])
-            for row in rows:
+            for row in np.flatnonzero((audit["level"] == level).to_numpy() & (folds == fold)):
                 name = audit["designation"].iat[row]
                 answers = machine.probabilities(noisy[name]).argmax(axis=1)
                 shares[row] = (answers != train.codes(level)[row_of[name]]).mean()
@@ -140,24 +131,6 @@ def neighbours(designations: Sequence[str], spectra: LabelledSpectra, names: Map
         )
         for row, near in zip(rows, nearest, strict=True)
     ]
-
-
-def strangeness(compression: Compression, reflectance: Array, uncertainty: Array) -> Array:
-    """What a compression of (n, 49) spectra loses, in units of their own noise (n, 49), shape (n,)."""
-    noise = np.sqrt((uncertainty**2).mean(axis=1))
-    return np.asarray(reconstruction_rms(compression, reflectance) / noise)
-
-
-def rare_class_auc(scores: Array, spectra: LabelledSpectra) -> float:
-    """How well scores (n,) rank spectra of the rare classes above all others: the area under the ROC curve.
-
-    Returns
-    -------
-    float
-        NaN where there is no spectrum of a rare class, or no other.
-    """
-    rare = np.isin(spectra.bus, [BUS_CLASSES.index(name) for name in RARE_CLASSES])
-    return float(roc_auc_score(rare, scores)) if 0 < rare.sum() < len(rare) else float("nan")
 
 
 def _noise_draws(spectrum: pd.Series, draws: int, random: np.random.Generator) -> Array:

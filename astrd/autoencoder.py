@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
-from astrd.dataset import LabelledSpectra
+from astrd.dataset import FOLDS, LabelledSpectra
 from astrd.smoothing import WAVELENGTH
 from astrd.training import CompiledTraining, Examples, Objective, Schedule, standardisation, tensorflow, validation_rows
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-LATENT_DIMENSIONS: Final = (2, 5)
 NEIGHBOURS: Final = 60
 """Spectra whose scatter around their mean says how a spectrum may differ from itself."""
 
@@ -43,9 +42,7 @@ class Autoencoder:
     kernel_sizes: tuple[int, ...] = (5, 5, 3)
     units: int = 96
     copies: int = 6  # of each spectrum in an epoch: itself, and draws from the Gaussian of its neighbours
-    schedule: Schedule = field(
-        default_factory=lambda: Schedule(epochs=60, patience=25, batch_size=128, weight_decay=0.03)
-    )
+    schedule: Schedule = field(default_factory=lambda: Schedule(patience=25, batch_size=128, weight_decay=0.03))
     seed: int = 0
     on_epoch: Callable[[int, float], None] = field(default=lambda epoch, loss: None, repr=False, compare=False)
 
@@ -62,10 +59,10 @@ class Autoencoder:
     def _training(self) -> CompiledTraining:
         tf = tensorflow()
 
-        def rms(spectra: Any, reconstructed: Any) -> Any:
+        def left_over(spectra: Any, reconstructed: Any) -> Any:
             return tf.sqrt(tf.reduce_mean(tf.square(spectra - reconstructed), axis=1) + 1e-6)
 
-        return CompiledTraining(lambda seed: build(self, seed), len(WAVELENGTH), Objective(rms), self.schedule)
+        return CompiledTraining(lambda seed: build(self, seed), len(WAVELENGTH), Objective(left_over), self.schedule)
 
     def fit(self, spectra: LabelledSpectra) -> FittedAutoencoder:
         """Learn from the spectra, of which `validation_share` are held out to stop early."""
@@ -75,8 +72,8 @@ class Autoencoder:
         x = standardised.astype(np.float32)
         start = build(self, self.seed)
         components = _components(standardised[~held_out], self.latent)
-        start.get_layer("encoder").get_layer("projection").set_weights([components.T])
-        start.get_layer("encoder").get_layer("decoder").get_layer("expansion").set_weights([components])
+        start.get_layer("projection").set_weights([components.T])
+        start.get_layer("decoder").get_layer("expansion").set_weights([components])
         learned = _with_neighbours(x[~held_out], self.copies, np.random.default_rng(self.seed))
         weights, curves = self._training.fit(
             Examples(learned, learned), Examples(x[held_out], x[held_out]), self.seed, self.on_epoch, start
@@ -109,7 +106,9 @@ class FittedAutoencoder:
 
     def encode(self, reflectance: Array) -> Array:
         """(n, 49) to (n, latent)."""
-        return self._ask(self.network.get_layer("encoder"), reflectance)
+        import keras
+
+        return self._ask(keras.Model(self.network.input, self.network.get_layer("latent_numbers").output), reflectance)
 
     def reconstruct(self, reflectance: Array) -> Array:
         """(n, 49) to (n, 49)."""
@@ -138,10 +137,10 @@ class PrincipalComponents:
     components: Array  # (latent, 49)
 
     @classmethod
-    def fit(cls, reflectance: Array, latent: int) -> PrincipalComponents:
-        """Learn from (n, 49) spectra."""
-        mean = reflectance.mean(axis=0)
-        return cls(mean, _components(reflectance - mean, latent))
+    def fit(cls, spectra: LabelledSpectra, latent: int) -> PrincipalComponents:
+        """Learn from the spectra."""
+        mean = spectra.reflectance.mean(axis=0)
+        return cls(mean, _components(spectra.reflectance - mean, latent))
 
     def encode(self, reflectance: Array) -> Array:
         """(n, 49) to (n, latent)."""
@@ -152,10 +151,38 @@ class PrincipalComponents:
         return np.asarray(self.encode(reflectance) @ self.components + self.mean)
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """What compressions made of spectra that they had not seen, in the order of the training part.
+
+    `reconstructed` has shape (n, 49); compression i saw all folds but the i-th.
+    """
+
+    reconstructed: Array = field(repr=False)
+    compressions: tuple[Compression, ...]
+
+
+def cross_validate_compression(
+    fit: Callable[[LabelledSpectra], Compression],
+    train: LabelledSpectra,
+    on_fold: Callable[[int], None] = lambda fold: None,
+) -> HeldOut:
+    """Learn from four folds and reconstruct the fifth, five times."""
+    reconstructed = np.empty_like(train.reflectance)
+    compressions = []
+    for fold in range(FOLDS):
+        rows = train.fold == fold
+        compression = fit(train[~rows])
+        reconstructed[rows] = compression.reconstruct(train.reflectance[rows])
+        compressions.append(compression)
+        on_fold(fold + 1)
+    return HeldOut(reconstructed, tuple(compressions))
+
+
 def build(architecture: Autoencoder, seed: int) -> keras.Model:
     """A network with fresh weights, (n, 49) standardised reflectance to the same; all randomness comes of the seed.
 
-    Its layer "encoder" gives the latent numbers; the encoder's layer "decoder" takes them back.
+    Its layer "latent_numbers" gives them, and its layer "decoder" takes them back.
     """
     import keras
     from keras import layers
@@ -189,13 +216,13 @@ def build(architecture: Autoencoder, seed: int) -> keras.Model:
     first = layers.Add()([linear(latent, "projection")(spectrum), linear(latent, "bend")(hidden)])
     left_over = layers.Subtract()([spectrum, decoder(first)])
     hidden = dense(units)(layers.Concatenate()([left_over, first]))
-    encoder = keras.Model(spectrum, layers.Add()([first, linear(latent, "correction")(hidden)]), name="encoder")
-    return keras.Model(spectrum, decoder(encoder(spectrum)))
+    latent_numbers = layers.Add(name="latent_numbers")([first, linear(latent, "correction")(hidden)])
+    return keras.Model(spectrum, decoder(latent_numbers))
 
 
-def reconstruction_rms(compression: Compression, reflectance: Array) -> Array:
-    """Root mean square over the channels of what a compression of spectra (n, 49) loses, shape (n,)."""
-    return np.asarray(np.sqrt(((compression.reconstruct(reflectance) - reflectance) ** 2).mean(axis=1)))
+def rms(difference: Array) -> Array:
+    """Root mean square over the channels, (n, 49) to (n,)."""
+    return np.asarray(np.sqrt((difference**2).mean(axis=1)))
 
 
 def _components(centred: Array, latent: int) -> Array:

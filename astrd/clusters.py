@@ -8,8 +8,9 @@ flat around its lowest point, where chance decides. If none is stable, it is the
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Final
@@ -47,7 +48,7 @@ _THREADS: Final = 2
 
 @dataclass(frozen=True)
 class Mixture:
-    """A Gaussian mixture of scaled coordinates; its clusters are numbered from 1, the largest first."""
+    """A Gaussian mixture of scaled coordinates; its clusters are numbered from 1, the heaviest first."""
 
     scaler: StandardScaler = field(repr=False)
     mixture: GaussianMixture = field(repr=False)
@@ -87,11 +88,13 @@ class Clustering:
     stability: pd.DataFrame = field(repr=False)
 
 
-def fit_mixture(coordinates: Array, components: int, seeds: Sequence[int] = range(SEEDS)) -> Mixture:
+def fit_mixture(coordinates: Array, components: int, seeds: Sequence[int] = range(5)) -> Mixture:
     """The likeliest of the mixtures to which the seeds lead, of coordinates (n, d)."""
     scaler = StandardScaler().fit(coordinates)
     scaled = scaler.transform(coordinates)
-    return Mixture(scaler, max((_fit(scaled, components, seed) for seed in seeds), key=lambda m: m.lower_bound_))
+    with _in_threads() as pool:
+        fits = list(pool.map(lambda seed: _fit(scaled, components, seed), seeds))
+    return Mixture(scaler, max(fits, key=lambda fit: fit.lower_bound_))
 
 
 def cluster(
@@ -115,8 +118,7 @@ def cluster(
     random = np.random.default_rng(0)
     samples = [scaled[random.integers(len(scaled), size=len(scaled))] for _ in range(bootstraps)]
     likeliest, rows = [], []
-    # Small matrices: two fits at a time, each with one thread, beat one fit with two.
-    with threadpool_limits(1), ThreadPoolExecutor(_THREADS) as pool:
+    with _in_threads() as pool:
         for components in range(1, most_components + 1):
             fits = list(pool.map(lambda seed, k=components: _fit(scaled, k, seed), range(seeds)))
             resampled = list(pool.map(lambda sample, k=components: _fit(sample, k, 0, 2), samples))
@@ -253,6 +255,13 @@ def in_words(p: float) -> str:
     chance = "less than 1 in 1000" if p < 0.001 else f"{p:.1%}"
     verdict = "not one Gaussian" if p < 0.01 else "hardly one Gaussian" if p < 0.05 else "may be one Gaussian"
     return f"{verdict}: the chance that a Gaussian sample looks so strange is {chance}"
+
+
+@contextmanager
+def _in_threads() -> Iterator[ThreadPoolExecutor]:
+    """Two fits at a time, each with one thread, beat one fit with two: its matrices are small."""
+    with threadpool_limits(1), ThreadPoolExecutor(_THREADS) as pool:
+        yield pool
 
 
 def _fit(scaled: Array, components: int, seed: int, starts: int = 1) -> GaussianMixture:
