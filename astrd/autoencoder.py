@@ -41,8 +41,10 @@ class Autoencoder:
     filters: tuple[int, ...] = (24, 40, 48)
     kernel_sizes: tuple[int, ...] = (5, 5, 3)
     units: int = 96
-    copies: int = 6  # of each spectrum in an epoch: itself, and draws from the Gaussian of its neighbours
-    schedule: Schedule = field(default_factory=lambda: Schedule(patience=25, batch_size=128, weight_decay=0.03))
+    copies: int = 12  # of each spectrum in an epoch: itself, and draws from the Gaussian of its neighbours
+    schedule: Schedule = field(
+        default_factory=lambda: Schedule(patience=25, batch_size=128, weight_decay=0.03, averaging=0.995)
+    )
     seed: int = 0
     on_epoch: Callable[[int, float], None] = field(default=lambda epoch, loss: None, repr=False, compare=False)
 
