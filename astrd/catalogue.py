@@ -10,9 +10,9 @@ from astrd.baselines import nearest_neighbours, nearest_template
 from astrd.classical import extra_trees, svm, svm_grid
 from astrd.ensemble import EnsembleModel
 from astrd.evaluation import Model
+from astrd.network_models import NetworkModel, Recipe
 from astrd.networks import Architecture, ConvolutionalNetwork, DenseNetwork
 from astrd.taxonomy import Target
-from astrd.training import NetworkModel, Recipe
 from astrd.tuning import cnn_of, svm_of
 
 EPOCHS: Final = Recipe.epochs

@@ -120,10 +120,15 @@ def extra_trees(target: Target, name: str = "extra-trees", trees: int = TREES, s
 
 def shape_features(reflectance: Array) -> Array:
     """The spectrum, the spectrum without its slope, and its differences: (n, 49) to (n, 146)."""
+    return np.hstack([reflectance, without_slope(reflectance)[1], np.diff(reflectance, axis=1)])
+
+
+def without_slope(reflectance: Array) -> tuple[Array, Array]:
+    """The slope per µm of the least-squares line, (n,), and what a line of it through 1 at 0.55 µm leaves, (n, 49)."""
     offset = WAVELENGTH - NORMALISATION_WAVELENGTH
     centred = offset - offset.mean()
-    slope = reflectance @ centred / (centred @ centred)  # of the least-squares line
-    return np.hstack([reflectance, reflectance - 1 - slope[:, None] * offset, np.diff(reflectance, axis=1)])
+    slope = reflectance @ centred / (centred @ centred)
+    return slope, reflectance - 1 - slope[:, None] * offset
 
 
 class CommonScaler(TransformerMixin, BaseEstimator):  # type: ignore[misc]

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from astrd.dataset import LabelledSpectra
+from astrd.network_models import FittedNetwork, NetworkModel
 from astrd.pairwise_svm import FittedPairwiseSvm, PairwiseSvm
 from astrd.taxonomy import LABELS, Target
-from astrd.training import FittedNetwork, NetworkModel
 
 if TYPE_CHECKING:
     import keras

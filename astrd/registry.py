@@ -73,20 +73,20 @@ def log_model(fitted: Fitted, target: Target, example: LabelledSpectra) -> None:
             serialization_format="cloudpickle",  # it holds our own transformers
         )
     else:
-        log_network(fitted.keras_model(), target, example)  # type: ignore[attr-defined]
+        log_network(fitted.keras_model(), len(LABELS[target]), example)  # type: ignore[attr-defined]
 
 
-def log_network(network: Any, target: Target, example: LabelledSpectra) -> None:
-    """Log a Keras network of 49 channels to the active run."""
+def log_network(network: Any, outputs: int, example: LabelledSpectra) -> None:
+    """Log a Keras network of 49 channels, which answers with so many numbers, to the active run."""
     import keras
 
     channels = TensorSpec(np.dtype(np.float32), (-1, len(WAVELENGTH)))
-    logits = TensorSpec(np.dtype(np.float32), (-1, len(LABELS[target])))
+    answers = TensorSpec(np.dtype(np.float32), (-1, outputs))
     keras.config.disable_interactive_logging()  # MLflow asks the network for its example's answer
     mlflow.tensorflow.log_model(
         network,
         name=MODEL,
-        signature=ModelSignature(Schema([channels]), Schema([logits])),
+        signature=ModelSignature(Schema([channels]), Schema([answers])),
         input_example=example.reflectance[:3].astype(np.float32),
         pip_requirements=_pins(_NETWORK_REQUIREMENTS),
     )
@@ -111,7 +111,7 @@ def log_candidate(
         Rows as a client would send them.
     """
     network = fitted.keras_model()
-    log_network(network, "bus_class", train)
+    log_network(network, len(LABELS["bus_class"]), train)
     classifier = Classifier(OnnxNetwork(networks.to_onnx(network)), calibration, archive)
     log_classifier(classifier, raw_example)
     return classifier

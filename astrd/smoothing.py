@@ -87,12 +87,33 @@ def propagated(
     for start in range(0, len(wavelength), _CHUNK):
         chunk = slice(start, start + _CHUNK)
         knots = _Knots.of(wavelength[chunk], reflectance[chunk], uncertainty[chunk])
-        channels, level = _channels(knots)
-        of_channels = weights[chunk].copy()
-        of_channels[:, NORMALISATION_CHANNEL] -= (weights[chunk] * channels / level).sum(axis=1)
-        of_points = _weights_of_points(knots, of_channels / level)
-        deviation[chunk] = np.sqrt((of_points**2 * knots.variance).sum(axis=0))
+        deviation[chunk] = _deviation(knots, *_channels(knots), weights[chunk])
     return deviation
+
+
+def smoothed_uncertainty(
+    wavelength: Sequence[Array], reflectance: Sequence[Array], uncertainty: Sequence[Array]
+) -> Array:
+    """1 sigma of each channel that `bus_smoothing` makes of these spectra, shape (number of spectra, 49).
+
+    It is 0 at 0.55 µm, where spectra are normalised.
+    """
+    sigmas = np.empty((len(wavelength), len(WAVELENGTH)))
+    for start in range(0, len(wavelength), _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        knots = _Knots.of(wavelength[chunk], reflectance[chunk], uncertainty[chunk])
+        channels, level = _channels(knots)
+        for channel, alone in enumerate(np.eye(len(WAVELENGTH))):
+            sigmas[chunk, channel] = _deviation(knots, channels, level, np.tile(alone, (len(channels), 1)))
+    return sigmas
+
+
+def _deviation(knots: _Knots, channels: Array, level: Array, weights: Array) -> Array:
+    """1 sigma (n,) of sums of channels, with weights (n, 49), after they were divided by their level (n, 1)."""
+    of_channels = weights.copy()
+    of_channels[:, NORMALISATION_CHANNEL] -= (weights * channels / level).sum(axis=1)
+    of_points = _weights_of_points(knots, of_channels / level)
+    return np.asarray(np.sqrt((of_points**2 * knots.variance).sum(axis=0)))
 
 
 class _BadSpectrum(Exception):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import json
 import logging
 import os
@@ -290,6 +291,12 @@ def run_exists(run_id: str) -> bool:
         return bool(mlflow.MlflowClient().get_run(run_id).info.lifecycle_stage == "active")
     except MlflowException:
         return False
+
+
+def read_table(run_id: str, path: str) -> pd.DataFrame:
+    """A table that a run logged as CSV; designations stay text."""
+    text = mlflow.artifacts.load_text(f"runs:/{run_id}/{path}")
+    return pd.read_csv(io.StringIO(text), dtype={"designation": str}, keep_default_na=False)
 
 
 def steps_of(flow_run_id: str, step: str) -> list[Run]:

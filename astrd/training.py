@@ -1,6 +1,7 @@
 """Compiled training: a whole epoch (shuffle, gather, gradients, update, validation) runs as one graph.
 
 `Model.fit` spends most of an epoch of these small networks between its steps; here Python is entered once an epoch.
+What is learned is the caller's: a network, and an `Objective` that says how wrong its outputs are.
 """
 
 from __future__ import annotations
@@ -10,31 +11,27 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import softmax
 
-from astrd import networks
-from astrd.dataset import LabelledSpectra, concatenated
-from astrd.networks import Architecture
+from astrd.dataset import LabelledSpectra
 from astrd.smoothing import WAVELENGTH
-from astrd.taxonomy import LABELS, ROLL_UP, Target
 
 if TYPE_CHECKING:
     import keras
 
 Array = NDArray[np.float64]
+Weights = list[NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How a network learns: AdamW with a cosine schedule, label smoothing, averaged weights and early stopping."""
+class Schedule:
+    """How any network learns: AdamW with a cosine schedule, averaged weights and early stopping."""
 
     epochs: int = 50
     patience: int = 20
@@ -42,13 +39,34 @@ class Recipe:
     batch_size: int = 64
     learning_rate: float = 3e-3
     weight_decay: float = 1e-2
-    label_smoothing: float = 0.05
     averaging: float = 0.98  # weights are averaged over about 1 / (1 - averaging) steps
-    group_loss: float = 1.0  # weight of the main group's cross-entropy beside that of the Bus class
-    balanced: bool = False  # weigh each label by the inverse of its frequency
 
     def params(self) -> dict[str, Any]:
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a network is to learn, in TensorFlow's operations.
+
+    `losses` makes one number a spectrum, shape (n,), of targets (n, k) and the network's outputs (n, k); `measures`
+    make, by name, one number of all validation spectra, for the learning curves.
+    """
+
+    losses: Callable[[Any, Any], Any]
+    measures: Mapping[str, Callable[[Any, Any], Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Standardised spectra (n, 49), what the network should answer, (n, k), and how much each counts, (n,)."""
+
+    spectra: NDArray[np.float32]
+    targets: NDArray[np.float32]
+    weights: NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.spectra)
 
 
 def tensorflow() -> Any:
@@ -94,147 +112,50 @@ def _without_start_up_messages() -> Iterator[None]:
             os.write(2, b"".join(others))
 
 
-@dataclass(frozen=True)
-class NetworkModel:
-    """A network and its recipe as a model of a target. Folds that it is fitted to share one compiled graph.
-
-    Several `members` differ in their first weights, their shuffles and the spectra held out to stop them early; the
-    model's probabilities are the mean of theirs.
-    """
-
-    name: str
-    target: Target
-    architecture: Architecture
-    recipe: Recipe = field(default_factory=Recipe)
-    members: int = 1
-    seed: int = 0
-    on_epoch: Callable[[int, float], None] = field(default=lambda epoch, loss: None, repr=False, compare=False)
-
-    @property
-    def params(self) -> dict[str, Any]:
-        return {**self.architecture.params(), **self.recipe.params(), "members": self.members, "seed": self.seed}
-
-    @cached_property
-    def _training(self) -> CompiledTraining:
-        return CompiledTraining(self.architecture, self.target, self.recipe)
-
-    def fit(self, spectra: LabelledSpectra) -> FittedNetwork:
-        """Learn from the spectra, of which each member holds out `validation_share` to stop early."""
-        fitted = []
-        for member in range(self.members):
-            held_out = _validation_rows(spectra, self.recipe.validation_share, self.seed + member)
-            fitted.append(self._fit_member(spectra, ~held_out, held_out, self.seed + member))
-        return self._joined(spectra, fitted)
-
-    def fit_with_validation(self, spectra: LabelledSpectra, validation: LabelledSpectra) -> FittedNetwork:
-        """Learn from the spectra; stop, and go back to the best weights, by the loss on the others."""
-        both = concatenated(spectra, validation)
-        learned = np.arange(len(both)) < len(spectra)
-        return self._joined(
-            spectra, [self._fit_member(both, learned, ~learned, self.seed + i) for i in range(self.members)]
-        )
-
-    def _fit_member(
-        self, spectra: LabelledSpectra, learned: NDArray[np.bool_], held_out: NDArray[np.bool_], seed: int
-    ) -> FittedMember:
-        mean, deviation = _standardisation(spectra.reflectance[learned])
-        x = ((spectra.reflectance - mean) / deviation).astype(np.float32)
-        codes = spectra.codes(self.target)
-        with _one_at_a_time:
-            weights, curves = self._training.fit(
-                x[learned], codes[learned], x[held_out], codes[held_out], seed, self.on_epoch
-            )
-        return FittedMember(weights, mean, deviation, curves)
-
-    def _joined(self, spectra: LabelledSpectra, members: list[FittedMember]) -> FittedNetwork:
-        present = np.isin(np.arange(len(LABELS[self.target])), spectra.codes(self.target))
-        return FittedNetwork(self._training, tuple(members), present)
-
-
-@dataclass(frozen=True)
-class FittedMember:
-    """Learned weights, with the standardisation they belong to and how they were learned."""
-
-    weights: list[NDArray[np.float32]] = field(repr=False)
-    mean: Array = field(repr=False)
-    deviation: float
-    curves: pd.DataFrame = field(repr=False)
-
-
-@dataclass(frozen=True)
-class FittedNetwork:
-    """A learned network of one or more members.
-
-    `present` (labels,) is false for labels that no training spectrum had: they get no probability.
-    """
-
-    training: CompiledTraining = field(repr=False)
-    members: tuple[FittedMember, ...] = field(repr=False)
-    present: NDArray[np.bool_] = field(repr=False)
-
-    @property
-    def curves(self) -> pd.DataFrame:
-        """Learning curves, one row an epoch of a member."""
-        return pd.concat(
-            [member.curves.assign(member=number) for number, member in enumerate(self.members, start=1)],
-            ignore_index=True,
-        )
-
-    def probabilities(self, reflectance: Array) -> Array:
-        """(n, 49) to (n, labels)."""
-        answers = []
-        for member in self.members:
-            logits = self.training.logits(member.weights, (reflectance - member.mean) / member.deviation)
-            answers.append(softmax(np.where(self.present, logits, -np.inf), axis=1))
-        return np.asarray(np.mean(answers, axis=0))
-
-    def keras_model(self) -> keras.Model:
-        """A network of its own, (n, 49) reflectance to (n, labels) logits."""
-        networks_of_members = []
-        for member in self.members:
-            network = networks.build(self.training.architecture, self.training.outputs, seed=0)
-            for variable, value in zip(network.variables, member.weights, strict=True):
-                variable.assign(value)
-            networks_of_members.append((network, member.mean, member.deviation))
-        return networks.deployable(networks_of_members)
-
-
 class CompiledTraining:
-    """One architecture and recipe, traced once; `fit` starts from fresh weights every time it is called."""
+    """One network and objective, traced once; `fit` starts from fresh weights every time it is called.
 
-    def __init__(self, architecture: Architecture, target: Target, recipe: Recipe) -> None:
+    `build` makes the network, (n, 49) to (n, `outputs`), with fresh weights of a seed.
+    """
+
+    def __init__(
+        self, build: Callable[[int], keras.Model], outputs: int, objective: Objective, schedule: Schedule
+    ) -> None:
         tf = self._tf = tensorflow()
-        outputs = len(LABELS[target])
-        self.architecture, self.outputs, self.recipe = architecture, outputs, recipe
-        self._groups = ROLL_UP.astype(np.float32) if target == "bus_class" and recipe.group_loss else None
-        self._network = networks.build(architecture, outputs, seed=0)
-        self._average = networks.build(architecture, outputs, seed=0)  # of the weights over the last steps
+        self.build, self._objective, self.schedule = build, objective, schedule
+        self._network = build(0)
+        self._average = build(0)  # of the weights over the last steps
         self._optimizer = _AdamW(tf, [variable.value for variable in self._network.trainable_variables])
         spectra = tf.TensorSpec([None, len(WAVELENGTH)], tf.float32)
-        codes, number = tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32)
-        weights = tf.TensorSpec([None], tf.float32)
-        smoothing = tf.TensorSpec([outputs], tf.float32)
+        targets, weights = tf.TensorSpec([None, outputs], tf.float32), tf.TensorSpec([None], tf.float32)
+        number = tf.TensorSpec([], tf.int32)
         self._epoch = tf.function(
-            self._run_epoch, input_signature=[spectra, codes, weights, smoothing, spectra, codes, number, number]
+            self._run_epoch, input_signature=[spectra, targets, weights, spectra, targets, number, number]
         )
-        self._logits = tf.function(lambda x: self._average(x, training=False), input_signature=[spectra])
+        self._outputs = tf.function(lambda x: self._average(x, training=False), input_signature=[spectra])
 
     def fit(
         self,
-        x: NDArray[np.float32],
-        codes: NDArray[np.int64],
-        validation_x: NDArray[np.float32],
-        validation_codes: NDArray[np.int64],
+        learned: Examples,
+        held_out: Examples,
         seed: int,
         on_epoch: Callable[[int, float], None],
-    ) -> tuple[list[NDArray[np.float32]], pd.DataFrame]:
-        """Train from the seed's fresh weights.
+        start: keras.Model | None = None,
+    ) -> tuple[Weights, pd.DataFrame]:
+        """Train from the seed's fresh weights; stop by the loss on the examples that are held out.
+
+        Parameters
+        ----------
+        on_epoch
+            Called after each epoch with its number and the lowest validation loss so far.
+        start
+            A network whose weights to start from instead.
 
         Returns
         -------
         weights, curves
             The averaged weights at the lowest validation loss, and a table with `loss`, `validation_loss` and
-            `validation_accuracy` for each epoch.
+            each of the objective's measures, as `validation_<name>`, for each epoch.
 
         Raises
         ------
@@ -243,102 +164,89 @@ class CompiledTraining:
         FloatingPointError
             If the loss is no longer a finite number.
         """
-        if len(validation_codes) == 0:
-            raise ValueError(f"expected spectra to stop early by, got none: {len(codes)} are too few to hold any out")
-        tf = self._tf
-        self._reset(seed)
-        frequency = np.bincount(codes, minlength=self.outputs)
-        present = frequency > 0
-        weights = np.ones(len(codes))
-        if self.recipe.balanced:
-            weights = len(codes) / (present.sum() * frequency[codes])
-        data = (
-            tf.constant(x, tf.float32),
-            tf.constant(codes, tf.int32),
-            tf.constant(weights, tf.float32),
-            tf.constant(self.recipe.label_smoothing * present / present.sum(), tf.float32),
-            tf.constant(validation_x, tf.float32),
-            tf.constant(validation_codes, tf.int32),
-        )
+        if len(held_out) == 0:
+            raise ValueError(f"expected spectra to stop early by, got none: {len(learned)} are too few to hold any out")
+        with _one_at_a_time:
+            return self._learn(learned, held_out, seed, on_epoch, start or self.build(seed))
+
+    def outputs(self, weights: Weights, x: Array) -> Array:
+        """(n, 49) standardised reflectance to the network's outputs, (n, k), with these weights."""
+        with _one_at_a_time:
+            self._set(self._average, weights)
+            return np.asarray(self._outputs(x.astype(np.float32)).numpy(), dtype=np.float64)
+
+    def _learn(
+        self,
+        learned: Examples,
+        held_out: Examples,
+        seed: int,
+        on_epoch: Callable[[int, float], None],
+        start: keras.Model,
+    ) -> tuple[Weights, pd.DataFrame]:
+        tf, schedule = self._tf, self.schedule
+        self._reset([variable.numpy() for variable in start.variables])
+        weights = np.ones(len(learned)) if learned.weights is None else learned.weights
+        arrays = (learned.spectra, learned.targets, weights, held_out.spectra, held_out.targets)
+        data = [tf.constant(array, tf.float32) for array in arrays]
         rows: list[tuple[float, ...]] = []
         best, best_weights = np.inf, self._weights()
-        for epoch in range(self.recipe.epochs):
+        for epoch in range(schedule.epochs):
             rows.append(tuple(self._epoch(*data, seed, epoch).numpy().tolist()))
-            training_loss, loss, _ = rows[-1]
+            training_loss, loss, *_ = rows[-1]
             if not np.isfinite([training_loss, loss]).all():
                 raise FloatingPointError(
                     f"the loss is {training_loss + loss} after epoch {epoch + 1}: try a learning rate below "
-                    f"{self.recipe.learning_rate:g}"
+                    f"{schedule.learning_rate:g}"
                 )
             if loss < best:
                 best, best_weights, best_epoch = loss, self._weights(), epoch
             on_epoch(epoch + 1, best)
-            if epoch - best_epoch >= self.recipe.patience:
+            if epoch - best_epoch >= schedule.patience:
                 break
-        return best_weights, pd.DataFrame(rows, columns=["loss", "validation_loss", "validation_accuracy"])
-
-    def logits(self, weights: list[NDArray[np.float32]], x: Array) -> Array:
-        """(n, 49) standardised reflectance to (n, outputs) logits."""
-        with _one_at_a_time:
-            self._set(self._average, weights)
-            return np.asarray(self._logits(x.astype(np.float32)).numpy(), dtype=np.float64)
+        measured = [f"validation_{name}" for name in self._objective.measures]
+        return best_weights, pd.DataFrame(rows, columns=["loss", "validation_loss", *measured])
 
     def _run_epoch(
-        self, x: Any, codes: Any, weights: Any, smoothing: Any, validation_x: Any, validation_codes: Any,
-        seed: Any, epoch: Any,
-    ) -> Any:  # fmt: skip
-        tf, recipe = self._tf, self.recipe
+        self, x: Any, targets: Any, weights: Any, validation_x: Any, validation_targets: Any, seed: Any, epoch: Any
+    ) -> Any:
+        tf, schedule, objective = self._tf, self.schedule, self._objective
         rows = tf.shape(x)[0]
-        batch = tf.minimum(recipe.batch_size, rows)
+        batch = tf.minimum(schedule.batch_size, rows)
         steps = rows // batch  # what is left over after the shuffle waits for a later epoch
         order = tf.random.experimental.stateless_shuffle(tf.range(rows), tf.stack([seed, epoch]))
         total = 0.0
         for step in tf.range(steps):
             chosen = order[step * batch : (step + 1) * batch]
-            done = tf.cast(epoch * steps + step, tf.float32) / tf.cast(recipe.epochs * steps, tf.float32)
-            rate = recipe.learning_rate * (1 + tf.cos(np.pi * done)) / 2
-            label = tf.one_hot(tf.gather(codes, chosen), self.outputs)
-            label = (1 - recipe.label_smoothing) * label + smoothing
+            done = tf.cast(epoch * steps + step, tf.float32) / tf.cast(schedule.epochs * steps, tf.float32)
+            rate = schedule.learning_rate * (1 + tf.cos(np.pi * done)) / 2
             with tf.GradientTape() as tape:
-                logits = self._network(tf.gather(x, chosen), training=True)
-                losses = self._losses(tf.stop_gradient(label), logits)
+                outputs = self._network(tf.gather(x, chosen), training=True)
+                losses = objective.losses(tf.gather(targets, chosen), outputs)
                 loss = tf.reduce_mean(losses * tf.gather(weights, chosen))
             trainable = self._network.trainable_variables
-            self._optimizer.apply(tape.gradient(loss, trainable), rate, recipe.weight_decay)
+            self._optimizer.apply(tape.gradient(loss, trainable), rate, schedule.weight_decay)
             for average, variable in zip(self._average.trainable_variables, trainable, strict=True):
-                average.assign_add((1 - recipe.averaging) * (variable - average))
+                average.assign_add((1 - schedule.averaging) * (variable - average))
             total += loss
         for average, variable in zip(
             self._average.non_trainable_variables, self._network.non_trainable_variables, strict=True
         ):
             average.assign(variable)
-        logits = self._average(validation_x, training=False)
-        validation_loss = tf.reduce_mean(self._losses(tf.one_hot(validation_codes, self.outputs), logits))
-        right = tf.equal(tf.argmax(logits, 1, tf.int32), validation_codes)
-        return tf.stack(
-            [total / tf.cast(steps, tf.float32), validation_loss, tf.reduce_mean(tf.cast(right, tf.float32))]
-        )
+        outputs = self._average(validation_x, training=False)
+        validation_loss = tf.reduce_mean(objective.losses(validation_targets, outputs))
+        measures = [measure(validation_targets, outputs) for measure in objective.measures.values()]
+        return tf.stack([total / tf.cast(steps, tf.float32), validation_loss, *measures])
 
-    def _losses(self, label: Any, logits: Any) -> Any:
-        """Cross-entropy of the label, plus that of its main group, whose probability is the sum of its classes'."""
-        tf = self._tf
-        losses = tf.nn.softmax_cross_entropy_with_logits(label, logits)
-        if self._groups is None:
-            return losses
-        logarithm = tf.math.log(tf.matmul(tf.nn.softmax(logits), self._groups) + 1e-7)
-        return losses - self.recipe.group_loss * tf.reduce_sum(tf.matmul(label, self._groups) * logarithm, axis=1)
-
-    def _reset(self, seed: int) -> None:
-        fresh = [variable.numpy() for variable in networks.build(self.architecture, self.outputs, seed).variables]
+    def _reset(self, fresh: Weights) -> None:
         self._set(self._network, fresh)
         self._set(self._average, fresh)
         self._optimizer.reset()
 
-    def _weights(self) -> list[NDArray[np.float32]]:
+    def _weights(self) -> Weights:
         return [variable.numpy() for variable in self._average.variables]
 
     @staticmethod
-    def _set(network: keras.Model, weights: list[NDArray[np.float32]]) -> None:
+    def _set(network: keras.Model, weights: Weights) -> None:
         for variable, value in zip(network.variables, weights, strict=True):
             variable.assign(value)
 
@@ -371,7 +279,7 @@ class _AdamW:
             )  # fmt: skip
 
 
-def _standardisation(reflectance: Array) -> tuple[Array, float]:
+def standardisation(reflectance: Array) -> tuple[Array, float]:
     """Mean of each channel, and one deviation for all.
 
     A deviation for each would blow up the noise near 0.55 µm, where all spectra meet at 1, and divide by zero there.
@@ -379,7 +287,7 @@ def _standardisation(reflectance: Array) -> tuple[Array, float]:
     return reflectance.mean(axis=0), float(reflectance.std(axis=0).mean())
 
 
-def _validation_rows(spectra: LabelledSpectra, share: float, seed: int) -> NDArray[np.bool_]:
+def validation_rows(spectra: LabelledSpectra, share: float, seed: int) -> NDArray[np.bool_]:
     """A share of each main group, drawn by the seed."""
     random = np.random.default_rng(seed)
     held_out = np.zeros(len(spectra), dtype=bool)

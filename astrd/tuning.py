@@ -22,9 +22,10 @@ import numpy as np
 from astrd.classical import ClassicalModel, svm
 from astrd.dataset import LabelledSpectra
 from astrd.evaluation import cross_validate
+from astrd.network_models import NetworkModel, Recipe
 from astrd.networks import ConvolutionalNetwork
 from astrd.taxonomy import Target
-from astrd.training import NetworkModel, Recipe, tensorflow
+from astrd.training import tensorflow
 
 if TYPE_CHECKING:
     import keras_tuner

@@ -19,9 +19,10 @@ from rich.table import Table
 from scipy.interpolate import make_smoothing_spline
 
 from astrd import dataset, simulate
+from astrd.network_models import NetworkModel, Recipe
 from astrd.networks import ConvolutionalNetwork, build
 from astrd.smoothing import NORMALISATION_CHANNEL, SMOOTHING_PENALTY, WAVELENGTH, bus_smoothing
-from astrd.training import CompiledTraining, Recipe, tensorflow
+from astrd.training import tensorflow
 
 Way = Callable[[], object]
 
@@ -55,12 +56,9 @@ def epoch() -> tuple[str, Way, Way]:
     recipe, outputs = Recipe(), 26
     x = ((train.reflectance - 1) / train.reflectance.std(axis=0).mean()).astype(np.float32)
     split = len(x) * 4 // 5
-    compiled = CompiledTraining(ConvolutionalNetwork(), "bus_class", recipe)
-    data = (
-        tf.constant(x[:split]), tf.constant(train.bus[:split], tf.int32), tf.ones(split),
-        tf.fill([outputs], recipe.label_smoothing / outputs),
-        tf.constant(x[split:]), tf.constant(train.bus[split:], tf.int32),
-    )  # fmt: skip
+    compiled = NetworkModel("bus-cnn", "bus_class", ConvolutionalNetwork(), recipe)._training
+    labels = tf.one_hot(train.bus, outputs)
+    data = tf.constant(x[:split]), labels[:split], tf.ones(split), tf.constant(x[split:]), labels[split:]
     stock = build(ConvolutionalNetwork(), outputs, seed=0)
     stock.compile(
         keras.optimizers.AdamW(recipe.learning_rate, weight_decay=recipe.weight_decay),

@@ -23,7 +23,7 @@ from rich.console import Console
 
 from astrd.smass import ArchiveError
 from astrd.tracking import kill_open_runs
-from flows import features, ingest, pipeline, promote, schedule, score, summary, train, tune
+from flows import audit, cluster, features, ingest, pipeline, promote, schedule, score, summary, train, tune
 from tasks.progress import display
 
 console = Console(stderr=False)
@@ -87,6 +87,8 @@ command(ingest.ingest, summary.of_dataset)
 command(features.features, summary.of_dataset)
 command(train.train, summary.of_models)
 command(tune.tune, summary.of_models)
+command(cluster.cluster, summary.of_discovery)
+command(audit.audit, summary.of_audit)
 command(promote.promote, summary.of_promotion)
 command(score.score, summary.of_survey)
 app.command("schedule")(schedule.schedule)

@@ -14,6 +14,8 @@ from astrd.tuning import CNN_TRIALS, SVM_TRIALS
 from flows.ingest import SURVEY_SIZE, MirrorOption, SeedOption, SizeOption, SourceOption
 from flows.train import EpochsOption
 from flows.tune import StorageOption, SvmTrialsOption, TrialsOption
+from tasks.audit import Audit, audit
+from tasks.cluster import Discovery, cluster
 from tasks.features import prepare_features
 from tasks.ingest import ingest
 from tasks.promote import Promotion, promote
@@ -23,12 +25,14 @@ from tasks.tune import tune
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """What the main job leaves behind: the run that holds all others, the models, and the promotion."""
+    """What the main job leaves behind: the run that holds all others, and what its steps hand on."""
 
     run_id: str
     data_source: DataSource
     models: tuple[TrainedModel, ...]
     promotion: Promotion
+    discovery: Discovery
+    audit: Audit
 
 
 @flow(name="pipeline", task_runner=ThreadPoolTaskRunner(max_workers=2))
@@ -42,7 +46,7 @@ def pipeline(
     epochs: EpochsOption = EPOCHS,
     storage: StorageOption = "",
 ) -> PipelineResult:
-    """Ingest, prepare features, train, tune, and promote the best network."""
+    """Ingest, prepare features, train, tune, cluster, audit the labels, and promote the best network."""
     with flow_run("pipeline") as run_id:
         raw = ingest(run_id, source, mirror, size, seed)
         tag_run(run_id, {Tag.DATA_SOURCE: raw.data_source})
@@ -53,6 +57,7 @@ def pipeline(
             "cnn": tune.submit(run_id, "cnn", features, trials, epochs, storage, seed),
             "svm": tune.submit(run_id, "svm", features, svm_trials, epochs, storage, seed),
         }
+        discovery = cluster.submit(run_id, features, raw, seed, epochs)
         trained = [train_model.submit(run_id, name, features, seed, epochs) for name in MODELS if name not in TUNED] + [
             train_model.submit(run_id, name, features, seed, epochs, searches[search].result().params)
             for name, search in TUNED.items()
@@ -60,8 +65,9 @@ def pipeline(
         models = tuple(future.result() for future in trained)
 
         log_to_run(run_id, metrics=_best_scores(models))
+        audited = audit(run_id, run_id, features, raw)
         promotion = promote(run_id, run_id, features)
-        return PipelineResult(run_id, raw.data_source, models, promotion)
+        return PipelineResult(run_id, raw.data_source, models, promotion, discovery.result(), audited)
 
 
 def _best_scores(models: tuple[TrainedModel, ...]) -> dict[str, float]:

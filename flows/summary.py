@@ -9,8 +9,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from astrd.audit import LABEL_AUDIT_TABLE
 from astrd.dataset import DatasetRef
 from astrd.tracking import REGISTERED_CNN, Alias
+from tasks.audit import Audit
+from tasks.cluster import LATENT_DIMENSIONS, Discovery
 from tasks.promote import Promotion
 from tasks.score import ScoredSurvey
 from tasks.train import TrainedModel
@@ -57,9 +60,38 @@ def of_survey(console: Console, scored: ScoredSurvey) -> None:
     )
 
 
+def of_discovery(console: Console, discovery: Discovery) -> None:
+    """How many clusters there are, and how well the latent numbers hold the spectra."""
+    table = Table(
+        title="Reconstruction RMS of spectra held out, median (95th percentile)", title_justify="left",
+        box=box.SIMPLE_HEAD,
+    )  # fmt: skip
+    for column in ("latent numbers", "autoencoder", "PCA", "noise"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for latent in LATENT_DIMENSIONS:
+        cells = [
+            f"{discovery.scores[f'cv_{kind}rms_median_{latent}']:.5f} "
+            f"({discovery.scores[f'cv_{kind}rms_p95_{latent}']:.5f})"
+            for kind in ("", "pca_", "noise_")
+        ]
+        table.add_row(str(latent), *cells)
+    console.print(table)
+    _say(console, f"{discovery.clusters} clusters; tables and figures are in MLflow, run {discovery.run_id}")
+
+
+def of_audit(console: Console, audit: Audit) -> None:
+    """How many labels are in doubt, and where they are listed."""
+    counts = " and ".join(f"{count} of the {level.replace('_', ' ')}" for level, count in audit.contradicted.items())
+    _say(
+        console, f"Labels that every model contradicts: {counts}; {LABEL_AUDIT_TABLE} of run {audit.run_id} lists them"
+    )
+
+
 def of_pipeline(console: Console, result: PipelineResult) -> None:
     """All of it, and what to do next."""
     of_models(console, result.models)
+    of_discovery(console, result.discovery)
+    of_audit(console, result.audit)
     of_promotion(console, result.promotion)
     if result.data_source == "simulated":
         _say(console, "[bold yellow]SIMULATED DATA: these are no results about real asteroids.[/]")

@@ -17,9 +17,9 @@ from astrd.classical import FittedClassical
 from astrd.dataset import FOLDS, DatasetRef, LabelledSpectra
 from astrd.ensemble import FittedEnsemble
 from astrd.evaluation import CrossValidation, Fitted, Model, cross_validate
+from astrd.network_models import FittedNetwork
 from astrd.taxonomy import Target
 from astrd.tracking import StepRun, Tag
-from astrd.training import FittedNetwork
 from tasks.candidate import log_candidate
 from tasks.progress import Step, step
 

@@ -18,12 +18,12 @@ from astrd.conformal import GradedSets
 from astrd.dataset import LabelledSpectra
 from astrd.evaluation import cross_validate
 from astrd.explanation import MEASURES, NAME_LISTS, NUMBER_LISTS
+from astrd.network_models import FittedNetwork, NetworkModel, Recipe
 from astrd.networks import ConvolutionalNetwork, to_onnx
 from astrd.onnx_network import OnnxNetwork
 from astrd.partial import TRUSTED_EXTRAPOLATION
 from astrd.spectrum import Spectrum, SpectrumError, channels_outside
 from astrd.taxonomy import BUS_CLASSES, MAIN_GROUP_OF, MAIN_GROUPS
-from astrd.training import FittedNetwork, NetworkModel, Recipe
 
 Parts = tuple[LabelledSpectra, LabelledSpectra]
 BUS_COLUMNS = [f"probability_{name}" for name in BUS_CLASSES]

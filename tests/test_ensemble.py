@@ -11,11 +11,11 @@ from astrd.classical import CommonScaler
 from astrd.dataset import LabelledSpectra
 from astrd.ensemble import SVM_WEIGHT, EnsembleModel, FittedEnsemble
 from astrd.evaluation import cross_validate
+from astrd.network_models import NetworkModel, Recipe
 from astrd.networks import ConvolutionalNetwork, to_onnx
 from astrd.onnx_network import OnnxNetwork
 from astrd.pairwise_svm import FittedPairwiseSvm, PairwiseSvm
 from astrd.taxonomy import BUS_CLASSES
-from astrd.training import NetworkModel, Recipe
 
 Parts = tuple[LabelledSpectra, LabelledSpectra]
 SMALL = NetworkModel(

@@ -9,12 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
+import numpy as np
 import pandas as pd
 import pytest
 from mlflow.entities import Run
 
 from astrd import smass
+from astrd.audit import LABEL_AUDIT_TABLE
 from astrd.catalogue import CANDIDATES, MODELS, TUNED
+from astrd.clusters import BUS_CLASS_TABLE, LATENT_SPACE_TABLE, MAIN_GROUP_TABLE, STABILITY_TABLE
 from astrd.dataset import FEATURES_PATH, DatasetRef
 from astrd.promotion import GATE_SCORE
 from astrd.smoothing import WAVELENGTH
@@ -101,7 +104,8 @@ class TestTheTreeOfRuns:
         found = Counter((depth[run.info.run_id], run.data.tags[Tag.STEP]) for run in main_job.runs)
         assert found == {
             (0, "pipeline"): 1, (1, "ingest"): 1, (1, "features"): 1, (1, "tune"): 2, (1, "train"): 10,
-            (1, "promote"): 1, (2, "trial"): sum(TRIALS.values()),
+            (1, "cluster"): 1, (1, "audit"): 1, (1, "promote"): 1, (2, "trial"): sum(TRIALS.values()),
+            (2, "autoencoder"): 2, (2, "mixture"): 2,
         }  # fmt: skip
 
     def test_all_runs_finished_in_the_one_experiment(self, main_job: MainJob) -> None:
@@ -124,7 +128,9 @@ class TestTheTreeOfRuns:
         for run in main_job.runs:
             if run.data.tags[Tag.STEP] in ("pipeline", "trial"):
                 continue
-            layers = {"ingest": ["raw"], "features": ["raw", "features"]}.get(run.data.tags[Tag.STEP], ["features"])
+            both = ["raw", "features"]
+            layers_of = {"ingest": ["raw"], "features": both, "cluster": both, "audit": both}
+            layers = layers_of.get(run.data.tags[Tag.STEP], ["features"])
             logged = {entry.dataset.name: entry.dataset for entry in run.inputs.dataset_inputs}
             assert set(logged) == {f"{main_job.data_source}-{layer}" for layer in layers}
             for layer in layers:
@@ -228,6 +234,61 @@ def test_a_search_logs_its_trials_its_history_and_what_matters(main_job: MainJob
     best = listed[score].min() if kind == "cnn" else listed[score].max()
     assert run.data.metrics[f"best_{score}"] == pytest.approx(best)
     assert all(t.data.params for t in trials)
+
+
+class TestDiscovery:
+    def test_one_table_places_every_asteroid_in_the_latent_space(self, main_job: MainJob) -> None:
+        run = the_step(main_job, "cluster")
+        latent = table(main_job, run, LATENT_SPACE_TABLE)
+        features = DatasetRef.of(main_job.place.folder / FEATURES_PATH).read()
+        assert sorted(latent["designation"].astype(str)) == sorted(features["designation"])
+        count = int(run.data.metrics["clusters"])
+        named = [f"latent_{i}" for i in (1, 2)] + [f"latent5_{i}" for i in range(1, 6)]
+        members = [f"membership_{i}" for i in range(1, count + 1)]
+        rest = ["reconstruction_error", "outlier_score"]
+        assert latent.columns.tolist() == ["designation", *named, "cluster", *members, *rest]
+        np.testing.assert_allclose(latent[members].sum(axis=1), 1, atol=1e-4)
+        np.testing.assert_array_equal(latent[members].to_numpy().argmax(axis=1) + 1, latent["cluster"])
+        assert (latent["reconstruction_error"] > 0).all()
+
+    def test_tables_of_clusters_count_every_asteroid(self, main_job: MainJob) -> None:
+        run = the_step(main_job, "cluster")
+        for path in (MAIN_GROUP_TABLE, BUS_CLASS_TABLE):
+            counts = table(main_job, run, path)
+            assert (
+                counts.drop(columns="cluster").to_numpy().sum() == the_step(main_job, "ingest").data.metrics["spectra"]
+            )
+        stability = table(main_job, run, STABILITY_TABLE)
+        assert stability.groupby("space")["components"].apply(list).tolist() == [list(range(1, 16))] * 2
+        assert stability.groupby("space")["chosen"].sum().tolist() == [1, 1]
+
+    @pytest.mark.parametrize("latent", [2, 5])
+    def test_an_autoencoder_is_logged_beside_pca_and_the_noise(self, main_job: MainJob, latent: int) -> None:
+        (run,) = (r for r in steps(main_job, "autoencoder") if r.data.params["latent"] == str(latent))
+        scores = run.data.metrics
+        assert scores["cv_rms_median"] < 1.1 * scores["cv_pca_rms_median"]
+        assert scores["cv_noise_rms_median"] > 0
+        assert artifacts(main_job, run) >= {"rms_by_class.csv", "reconstructions.png", "learning_curves.png"}
+        (output,) = run.outputs.model_outputs
+        logged = main_job.place.client.get_logged_model(output.model_id)
+        model = mlflow.models.Model.load(logged.artifact_location.removeprefix("file://"))
+        assert model.signature.inputs.inputs[0].shape == model.signature.outputs.inputs[0].shape == (-1, 49)
+        assert model.saved_input_example_info is not None
+
+    def test_the_audit_lists_labels_that_every_model_contradicts(self, main_job: MainJob) -> None:
+        run = the_step(main_job, "audit")
+        audit = table(main_job, run, LABEL_AUDIT_TABLE)
+        answers = {name: table(main_job, training(main_job, name), "out_of_fold.csv") for name in CANDIDATES}
+        listed = audit[audit["level"] == "bus_class"]
+        assert len(listed) == run.data.metrics["contradicted_bus_class"] > 0
+        for entry in listed.itertuples():
+            for answer in answers.values():
+                row = answer[answer["designation"] == entry.designation].iloc[0]
+                assert row["predicted"] != row["catalogued"] == entry.catalogued != entry.suggested
+        assert listed["probability"].is_monotonic_decreasing
+        assert audit["draw_share"].between(0, 1).all()
+        assert (audit["neighbours"].str.count(r"\(") == 5).all()
+        assert artifacts(main_job, run) >= {"label_audit_main_group.png", "label_audit_bus_class.png"}
 
 
 class TestPromotion:

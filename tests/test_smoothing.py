@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from scipy.interpolate import make_smoothing_spline
 
-from astrd.smoothing import NORMALISATION_CHANNEL, WAVELENGTH, Array, bus_smoothing, propagated
+from astrd.smoothing import (
+    NORMALISATION_CHANNEL,
+    WAVELENGTH,
+    Array,
+    bus_smoothing,
+    propagated,
+    smoothed_uncertainty,
+)
 
 Spectra = tuple[list[Array], list[Array], list[Array]]
 
@@ -94,3 +101,21 @@ def test_three_points_are_too_few_and_four_are_enough() -> None:
     assert np.isfinite(bus_smoothing([w], [w], [w])).all()
     with pytest.raises(ValueError, match="row 0: expected at least 4 points to smooth, got 3"):
         bus_smoothing([w[:3]], [w[:3]], [w[:3]])
+
+
+def test_the_noise_of_a_smoothed_spectrum_is_the_scatter_of_its_draws() -> None:
+    wavelength, reflectance, uncertainty = random_spectra([60, 40])
+    sigmas = smoothed_uncertainty(wavelength, reflectance, uncertainty)
+    random, draws = np.random.default_rng(0), 4000
+    for row, (w, r, u) in enumerate(zip(wavelength, reflectance, uncertainty, strict=True)):
+        noisy = list(r + u * random.standard_normal((draws, len(r))))
+        scatter = bus_smoothing([w] * draws, noisy, [u] * draws).std(axis=0)
+        np.testing.assert_allclose(sigmas[row], scatter, rtol=0.1, atol=1e-5)
+
+
+def test_noise_is_none_at_055_and_grows_with_the_uncertainty() -> None:
+    wavelength, reflectance, uncertainty = random_spectra([60])
+    few, many = (smoothed_uncertainty(wavelength, reflectance, [uncertainty[0] * scale])[0] for scale in (1e-4, 3e-4))
+    assert few[NORMALISATION_CHANNEL] == pytest.approx(0, abs=1e-12)
+    assert (np.delete(few, NORMALISATION_CHANNEL) > 0).all()
+    assert np.median(many) == pytest.approx(3 * np.median(few), rel=0.2)  # a noisier spectrum is smoothed more

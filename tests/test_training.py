@@ -16,10 +16,10 @@ from scipy.special import log_softmax, softmax
 from astrd import dataset, networks
 from astrd.dataset import LabelledSpectra
 from astrd.metrics import scores
+from astrd.network_models import FittedNetwork, NetworkModel, Recipe
 from astrd.networks import Architecture, ConvolutionalNetwork, DenseNetwork, deployable, to_onnx
 from astrd.smoothing import NORMALISATION_CHANNEL
 from astrd.taxonomy import BUS_CLASSES, ROLL_UP, Target
-from astrd.training import FittedNetwork, NetworkModel, Recipe
 
 Parts = tuple[LabelledSpectra, LabelledSpectra]
 
@@ -135,7 +135,7 @@ def test_early_stopping_goes_back_to_the_best_weights(simulated_parts: Parts, gr
     assert len(curve) < 60
     assert len(curve) - 1 - curve.argmin() == 3  # it went on for as long as its patience
     (member,) = fitted.members
-    logits = fitted.training.logits(member.weights, (validation.reflectance - member.mean) / member.deviation)
+    logits = fitted.training.outputs(member.weights, (validation.reflectance - member.mean) / member.deviation)
     rows = np.arange(len(validation))
     loss = -log_softmax(logits, axis=1)[rows, validation.bus]
     loss -= group_loss * np.log(softmax(logits, axis=1) @ ROLL_UP + 1e-7)[rows, validation.codes("main_group")]

@@ -19,7 +19,7 @@ from astrd import dataset, simulate, tuning
 from astrd.classical import ClassicalModel
 from astrd.dataset import LabelledSpectra
 from astrd.evaluation import CrossValidation
-from astrd.training import NetworkModel, Recipe
+from astrd.network_models import NetworkModel, Recipe
 from astrd.tuning import AllTrialsFailed, Trial, best_of, importances, one_search_at_a_time, search_cnn, search_svm
 
 ROOT = Path(__file__).parents[1]

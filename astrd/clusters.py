@@ -1,0 +1,277 @@
+"""Gaussian mixtures over a space of spectra: how many there are, how sure that is, and what lies in each.
+
+The number of components is the one of lowest BIC among those that are stable: fits from other seeds, and fits to
+bootstraps, must put the spectra into the same clusters, to a mean adjusted Rand index of `STABLE` each. BIC alone is
+flat around its lowest point, where chance decides. If none is stable, it is the one with the highest such index.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
+from sklearn.mixture import GaussianMixture
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from astrd.classical import without_slope
+from astrd.dataset import LabelledSpectra
+from astrd.taxonomy import BUS_CLASSES, MAIN_GROUPS
+
+Array = NDArray[np.float64]
+
+MOST_COMPONENTS: Final = 15
+SEEDS: Final = 20
+BOOTSTRAPS: Final = 10
+STABLE: Final = 0.7
+
+LATENT_SPACE_TABLE: Final = "latent_space.csv"
+MAIN_GROUP_TABLE: Final = "clusters_by_main_group.csv"
+BUS_CLASS_TABLE: Final = "clusters_by_bus_class.csv"
+STABILITY_TABLE: Final = "bic_and_stability.csv"
+"""Names of the tables that a clustering leaves behind."""
+
+_SMALLEST_VARIANCE: Final = 1e-4  # of a component, in units of the space's
+_THREADS: Final = 2
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A Gaussian mixture of scaled coordinates; its clusters are numbered from 1, the heaviest first."""
+
+    scaler: StandardScaler = field(repr=False)
+    mixture: GaussianMixture = field(repr=False)
+
+    @property
+    def components(self) -> int:
+        return int(self.mixture.n_components)
+
+    def memberships(self, coordinates: Array) -> Array:
+        """Probability of each cluster, (n, d) to (n, components)."""
+        return np.asarray(self.mixture.predict_proba(self.scaler.transform(coordinates))[:, self._order])
+
+    def clusters(self, coordinates: Array) -> NDArray[np.int64]:
+        """Number of the likeliest cluster, (n, d) to (n,)."""
+        return np.asarray(self.memberships(coordinates).argmax(axis=1) + 1)
+
+    def log_density(self, coordinates: Array) -> Array:
+        """Logarithm of the mixture's density, (n, d) to (n,)."""
+        return np.asarray(self.mixture.score_samples(self.scaler.transform(coordinates)))
+
+    def distances(self, coordinates: Array) -> Array:
+        """Mahalanobis distance from the centre of each cluster, (n, d) to (n, components)."""
+        offset = self.scaler.transform(coordinates)[:, None] - self.mixture.means_
+        whitened = np.einsum("nkd,kde->nke", offset, self.mixture.precisions_cholesky_)
+        return np.asarray(np.sqrt((whitened**2).sum(axis=2))[:, self._order])
+
+    @property
+    def _order(self) -> NDArray[np.int64]:
+        return np.argsort(-self.mixture.weights_, kind="stable")
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """The mixture that was chosen, and the table of BIC and stability by which it was."""
+
+    mixture: Mixture
+    stability: pd.DataFrame = field(repr=False)
+
+
+def fit_mixture(coordinates: Array, components: int, seeds: Sequence[int] = range(5)) -> Mixture:
+    """The likeliest of the mixtures to which the seeds lead, of coordinates (n, d)."""
+    scaler = StandardScaler().fit(coordinates)
+    scaled = scaler.transform(coordinates)
+    with _in_threads() as pool:
+        fits = list(pool.map(lambda seed: _fit(scaled, components, seed), seeds))
+    return Mixture(scaler, max(fits, key=lambda fit: fit.lower_bound_))
+
+
+def cluster(
+    coordinates: Array,
+    most_components: int = MOST_COMPONENTS,
+    seeds: int = SEEDS,
+    bootstraps: int = BOOTSTRAPS,
+    on_components: Callable[[int], None] = lambda components: None,
+) -> Clustering:
+    """Fit mixtures of 1 to `most_components` to coordinates (n, d) of training spectra, and choose one.
+
+    Returns
+    -------
+    Clustering
+        With a table of one row a number of components: `components`, `bic` of the likeliest fit, `ari_seeds_mean` and
+        `_sd` between fits of all pairs of seeds, `ari_bootstrap_mean` and `_sd` between that fit and those to
+        bootstraps, `stable`, `chosen`.
+    """
+    scaler = StandardScaler().fit(coordinates)
+    scaled = scaler.transform(coordinates)
+    random = np.random.default_rng(0)
+    samples = [scaled[random.integers(len(scaled), size=len(scaled))] for _ in range(bootstraps)]
+    likeliest, rows = [], []
+    with _in_threads() as pool:
+        for components in range(1, most_components + 1):
+            fits = list(pool.map(lambda seed, k=components: _fit(scaled, k, seed), range(seeds)))
+            resampled = list(pool.map(lambda sample, k=components: _fit(sample, k, 0, 2), samples))
+            best = max(fits, key=lambda fit: fit.lower_bound_)
+            likeliest.append(best)
+            labels = best.predict(scaled)
+            between_seeds = [adjusted_rand_score(a, b) for a, b in combinations([f.predict(scaled) for f in fits], 2)]
+            to_bootstraps = [adjusted_rand_score(labels, fit.predict(scaled)) for fit in resampled]
+            rows.append((components, best.bic(scaled), *_mean_and_sd(between_seeds), *_mean_and_sd(to_bootstraps)))
+            on_components(components)
+    table = pd.DataFrame(
+        rows,
+        columns=[
+            "components", "bic", "ari_seeds_mean", "ari_seeds_sd", "ari_bootstrap_mean", "ari_bootstrap_sd",
+        ],
+    )  # fmt: skip
+    least = table[["ari_seeds_mean", "ari_bootstrap_mean"]].min(axis=1)
+    table["stable"] = (least >= STABLE) & (table["components"] > 1)
+    chosen = table.loc[table["stable"], "bic"].idxmin() if table["stable"].any() else least.iloc[1:].idxmax()
+    table["chosen"] = table.index == chosen
+    return Clustering(Mixture(scaler, likeliest[int(chosen)]), table)
+
+
+def slope_and_shape(reflectance: Array, training: NDArray[np.bool_], components: int = 4) -> Array:
+    """Slope (per µm) and principal components of the slope-removed spectra, (n, 49) to (n, 1 + components).
+
+    The components are those of the rows marked as `training`.
+    """
+    slope, shape = without_slope(reflectance)
+    mean = shape[training].mean(axis=0)
+    axes = np.linalg.svd(shape[training] - mean, full_matrices=False)[2][:components]
+    return np.hstack([slope[:, None], (shape - mean) @ axes.T])
+
+
+def agreement(clusters: NDArray[np.int64], spectra: LabelledSpectra) -> dict[str, float]:
+    """Adjusted Rand index and adjusted mutual information of clusters (n,) with both levels of the taxonomy."""
+    scores = {}
+    for level in ("main_group", "bus_class"):
+        truth = spectra.codes(level)
+        scores[f"ari_{level}"] = float(adjusted_rand_score(truth, clusters))
+        scores[f"ami_{level}"] = float(adjusted_mutual_info_score(truth, clusters))
+    return scores
+
+
+def counts_by(level: str, clusters: NDArray[np.int64], spectra: LabelledSpectra) -> pd.DataFrame:
+    """Asteroids in each cluster (rows) by their catalogued class (columns), in the taxonomy's order."""
+    names, codes = (MAIN_GROUPS, spectra.codes("main_group")) if level == "main_group" else (BUS_CLASSES, spectra.bus)
+    table = pd.crosstab(pd.Series(clusters, name="cluster"), np.array(names, dtype=object)[codes])
+    return table[[name for name in names if name in table.columns]].rename_axis(columns=None).reset_index()
+
+
+def cluster_spectra(clusters: NDArray[np.int64], reflectance: Array) -> dict[int, tuple[Array, Array]]:
+    """Mean and 1-sigma spectrum of each cluster, shapes (49,)."""
+    return {
+        int(number): (reflectance[clusters == number].mean(axis=0), reflectance[clusters == number].std(axis=0))
+        for number in np.unique(clusters)
+    }
+
+
+def portraits(mixture: Mixture, coordinates: Array, spectra: LabelledSpectra, most: int = 5) -> pd.DataFrame:
+    """One row a cluster: its size, leading classes, purest members, strangers, and whether it is Gaussian.
+
+    The purest members lie nearest to the centre, the strangers farthest from it, by the cluster's own Mahalanobis
+    distance. The test of normality (Henze-Zirkler) is of the members, each counted in its likeliest cluster.
+    """
+    numbers, distances = mixture.clusters(coordinates), mixture.distances(coordinates)
+    groups, bus = spectra.codes("main_group"), spectra.bus
+    rows = []
+    for number in np.unique(numbers):
+        members = np.flatnonzero(numbers == number)
+        order = members[np.argsort(distances[members, number - 1])]
+        group_counts, bus_counts = np.bincount(groups[members]), np.bincount(bus[members])
+        named = [f"{spectra.designation[i]} ({BUS_CLASSES[bus[i]]})" for i in order]
+        statistic, p = henze_zirkler(coordinates[members])
+        rows.append(
+            {
+                "cluster": number,
+                "asteroids": len(members),
+                "main_group": MAIN_GROUPS[group_counts.argmax()],
+                "main_group_share": group_counts.max() / len(members),
+                "bus_class": BUS_CLASSES[bus_counts.argmax()],
+                "bus_class_share": bus_counts.max() / len(members),
+                "purest": "; ".join(named[:most]),
+                "strangers": "; ".join(named[: -most - 1 : -1]),
+                "henze_zirkler": statistic,
+                "normality_p": p,
+                "normality": in_words(p),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def henze_zirkler(sample: Array) -> tuple[float, float]:
+    """Test whether a sample (n, d) is of one multivariate normal distribution.
+
+    Source: Henze & Zirkler 1990, Communications in Statistics - Theory and Methods 19, 3595. The p-value is that of
+    the lognormal distribution with the statistic's mean and variance under normality.
+
+    Returns
+    -------
+    statistic, p
+        Both NaN where the sample is too small for its covariance (n < d + 2).
+    """
+    n, d = sample.shape
+    if n < d + 2:
+        return np.nan, np.nan
+    offset = sample - sample.mean(axis=0)
+    inner = offset @ np.linalg.solve(offset.T @ offset / n, offset.T)
+    own = np.diag(inner)
+    between = own[:, None] + own - 2 * inner
+    b2 = ((2 * d + 1) * n / 4) ** (2 / (d + 4)) / 2
+    statistic = n * (
+        np.exp(-b2 / 2 * between).mean()
+        - 2 * (1 + b2) ** (-d / 2) * np.exp(-b2 / (2 * (1 + b2)) * own).mean()
+        + (1 + 2 * b2) ** (-d / 2)
+    )
+    b4, b8, a = b2**2, b2**4, 1 + 2 * b2
+    w = (1 + b2) * (1 + 3 * b2)
+    mean = 1 - a ** (-d / 2) * (1 + d * b2 / a + d * (d + 2) * b4 / (2 * a**2))
+    variance = (
+        2 * (1 + 4 * b2) ** (-d / 2)
+        + 2 * a**-d * (1 + 2 * d * b4 / a**2 + 3 * d * (d + 2) * b8 / (4 * a**4))
+        - 4 * w ** (-d / 2) * (1 + 3 * d * b4 / (2 * w) + d * (d + 2) * b8 / (2 * w**2))
+    )
+    spread = np.log(1 + variance / mean**2)
+    centre = np.log(mean) - spread / 2
+    return float(statistic), float(stats.norm.sf((np.log(statistic) - centre) / np.sqrt(spread)))
+
+
+def in_words(p: float) -> str:
+    """What the p-value of a test of normality means."""
+    if np.isnan(p):
+        return "too few members to tell"
+    chance = "less than 1 in 1000" if p < 0.001 else f"{p:.1%}"
+    verdict = "not one Gaussian" if p < 0.01 else "hardly one Gaussian" if p < 0.05 else "may be one Gaussian"
+    return f"{verdict}: the chance that a Gaussian sample looks so strange is {chance}"
+
+
+@contextmanager
+def _in_threads() -> Iterator[ThreadPoolExecutor]:
+    """Two fits at a time, each with one thread, beat one fit with two: its matrices are small."""
+    with threadpool_limits(1), ThreadPoolExecutor(_THREADS) as pool:
+        yield pool
+
+
+def _fit(scaled: Array, components: int, seed: int, starts: int = 1) -> GaussianMixture:
+    with warnings.catch_warnings():  # a fit that stops early is only less likely, and the likeliest is taken
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        mixture = GaussianMixture(
+            components, random_state=seed, n_init=starts, max_iter=200, reg_covar=_SMALLEST_VARIANCE
+        )
+        return mixture.fit(scaled)
+
+
+def _mean_and_sd(values: Sequence[float]) -> tuple[float, float]:
+    return float(np.mean(values)), float(np.std(values))
