@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from astrd.findings import Material
 
 app = typer.Typer(help="Classify asteroid spectra in the Bus taxonomy.", no_args_is_help=True, add_completion=False)
 console = Console()
@@ -81,6 +85,54 @@ def classify(
             console.print(f"Model: {uri}, version {version.version}, trained on {source}", highlight=False)
     if broken:
         raise typer.Exit(1)
+
+
+RunOption = Annotated[str, typer.Option("--run", help="Run of a flow; empty: the newest finished main job's.")]
+
+
+@app.command()
+def explore(
+    run: RunOption = "",
+    output: Annotated[Path, typer.Option(help="File to write.")] = Path("explorer.html"),
+    show: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
+) -> None:
+    """Write one offline page to look at all spectra, latent space, clusters, label audit and confusions; open it."""
+    import webbrowser
+
+    from astrd import explorer
+
+    material = _material(run)
+    page = explorer.page(material.raw, material.features, material.data_source, material.findings)
+    written = explorer.write(page, output).resolve()
+    console.print(f"{len(material.raw)} spectra ({material.data_source}) on {written}", highlight=False, soft_wrap=True)
+    if show and not webbrowser.open(written.as_uri()):
+        console.print("No browser could be opened here: open the file in one.", highlight=False)
+
+
+@app.command()
+def figures(
+    run: RunOption = "",
+    output: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("figures"),
+) -> None:
+    """Draw the figures for publication, each as PNG and PDF."""
+    from astrd import figures as drawing
+
+    material = _material(run)
+    for path in drawing.write(drawing.all_of(material.features, material.findings), output):
+        console.print(str(path), highlight=False, soft_wrap=True)
+
+
+def _material(run: str) -> Material:
+    from astrd import findings
+
+    try:
+        material = findings.material(run)
+    except (LookupError, OSError, ValueError) as error:
+        _complain(error)
+        raise typer.Exit(1) from error
+    if material.note:
+        console.print(f"Only the spectra are shown: {material.note}", markup=False, highlight=False, soft_wrap=True)
+    return material
 
 
 def _complain(error: object) -> int:

@@ -1,13 +1,12 @@
 """The explorer: one self-contained page on which every spectrum, and what was found out about it, can be looked at.
 
-The page's own files lie in `astrd/pages`; here the data are packed and all is put into one file, which needs no network.
+The page's own files lie in `astrd/pages`; here the data are packed, and all is put into one file that needs no network.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from astrd.dataset import DataSource
+from astrd.dataset import DataSource, written_whole
 from astrd.plots import GROUP_COLOURS
 from astrd.smoothing import WAVELENGTH
 from astrd.taxonomy import CLASSES_BY_GROUP, MAIN_GROUPS, Target
@@ -72,13 +71,8 @@ def page(raw: pd.DataFrame, features: pd.DataFrame, data_source: DataSource, fin
 def write(html: str, path: str | Path) -> Path:
     """Write a page, whole or not at all."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with written_whole(path) as partial:
         partial.write_text(html, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 
@@ -106,7 +100,9 @@ def _data(
             },
         },
         "judgement": _judged(findings.judgement, designation) if findings and findings.judgement else None,
-        "latent": _latent(findings.latent_space, designation) if findings and findings.latent_space is not None else None,
+        "latent": _latent(findings.latent_space, designation)
+        if findings and findings.latent_space is not None
+        else None,
         "audit": _audit(findings.label_audit, designation) if findings and findings.label_audit is not None else None,
     }
 
@@ -142,8 +138,9 @@ def _audit(table: pd.DataFrame, designation: list[str]) -> list[Mapping[str, Any
     known = set(designation)
     rows = table[table["designation"].isin(known)].sort_values("rank")
     return [
-        {key: None if pd.isna(value) else getattr(value, "item", lambda value=value: value)() for key, value in row.items()}
+        {
+            key: None if pd.isna(value) else getattr(value, "item", lambda value=value: value)()
+            for key, value in row.items()
+        }
         for row in rows.to_dict("records")
     ]
-
-

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import pandas as pd
 
-from astrd import metrics, tracking
-from astrd.dataset import DatasetRef
+from astrd import dataset, metrics, tracking
+from astrd.dataset import FEATURES_PATH, INTERIM_FOLDER, DatasetRef, DataSource
 from astrd.metrics import Array
 from astrd.promotion import SELECTION_SCORE
-from astrd.taxonomy import BUS_CLASSES, LABELS, Target
+from astrd.taxonomy import BUS_CLASSES, LABELS, Target, bus_codes
 from astrd.tracking import Tag
 
 if TYPE_CHECKING:
@@ -37,6 +40,11 @@ class Judgement:
     catalogued: tuple[str, ...]
     probabilities: Array
     temperature: float
+
+    def truth(self, level: Target) -> list[str]:
+        """The catalogued label at a level of the taxonomy, for each asteroid."""
+        answer = np.eye(len(BUS_CLASSES))[bus_codes(self.catalogued)]
+        return [LABELS[level][code] for code in metrics.levels("bus_class", answer)[level].argmax(axis=1)]
 
     def predicted(self, level: Target) -> list[str]:
         """The label of highest probability at a level of the taxonomy, for each asteroid."""
@@ -69,7 +77,7 @@ def of_run(run_id: str, features: DatasetRef) -> Findings:
     if not tracking.run_exists(run_id):
         raise LookupError(f"there is no run {run_id!r}: give the id of a flow's run, as MLflow shows it")
     steps = {name: tracking.steps_of(run_id, name) for name in ("train", "cluster", "audit")}
-    for run in sum(steps.values(), []):
+    for run in itertools.chain.from_iterable(steps.values()):
         if (used := run.data.tags.get(Tag.DATA_SHA256)) not in (None, features.sha256):
             raise ValueError(
                 f"run {run_id} used features with SHA-256 {used}, and {features.path} has {features.sha256}: "
@@ -83,6 +91,68 @@ def of_run(run_id: str, features: DatasetRef) -> Findings:
         _newest(steps["cluster"], STABILITY),
         _newest(steps["audit"], LABEL_AUDIT),
     )
+
+
+@dataclass(frozen=True)
+class Material:
+    """What there is to show: the spectra as observed and on the 49 channels, and the findings about them.
+
+    `note` says why there are no findings; it is empty where there are some.
+    """
+
+    raw: pd.DataFrame
+    features: pd.DataFrame
+    data_source: DataSource
+    findings: Findings | None
+    note: str
+
+
+def material(run_id: str = "") -> Material:
+    """The spectra in `data/` below the current folder, with findings of a run: that named, else the newest main job's.
+
+    Raises
+    ------
+    FileNotFoundError
+        If no spectra were ingested.
+    LookupError, ValueError
+        If the run that was named is not there, or used other data.
+    """
+    if not Path(FEATURES_PATH).is_file():
+        if run_id:
+            raise FileNotFoundError(
+                f"no data set at {FEATURES_PATH} to which run {run_id} could belong: "
+                "make it with `python -m flows features`"
+            )
+        ingested = [
+            ref for source in ("smass2", "simulated") if (ref := Path(INTERIM_FOLDER, f"{source}.parquet")).is_file()
+        ]
+        reference = DatasetRef.of(ingested[0] if ingested else Path(INTERIM_FOLDER, "smass2.parquet"))
+        raw = reference.read()
+        return Material(raw, dataset.features(raw), reference.data_source, None, "no features were made yet")
+    features = DatasetRef.of(FEATURES_PATH)
+    raw = DatasetRef.of(Path(INTERIM_FOLDER, f"{features.data_source}.parquet")).read()
+    found, note = _findings(run_id, features)
+    return Material(raw, features.read(), features.data_source, found, note)
+
+
+def _findings(run_id: str, features: DatasetRef) -> tuple[Findings | None, str]:
+    if not tracking.store_exists():
+        if run_id:
+            raise LookupError(
+                f"there is no tracking store here that could hold run {run_id}: go to the folder where "
+                "`make run` was called, or set MLFLOW_TRACKING_URI"
+            )
+        return None, "there is no tracking store here"
+    tracking.connect()
+    if run_id:
+        return of_run(run_id, features), ""
+    newest = tracking.latest_flow_run("pipeline")
+    if newest is None:
+        return None, "no main job has finished yet"
+    try:
+        return of_run(newest, features), ""
+    except ValueError as error:  # data were made anew since; they can be shown without it
+        return None, str(error)
 
 
 def _judgement(run_id: str, trained: list[Run]) -> Judgement | None:

@@ -113,7 +113,7 @@ function selectionPanel() {
 function facts(i) {
   const words = [data.bus_class[i]];
   const predicted = data.judgement?.bus_class[i];
-  if (predicted) words.push(predicted === data.bus_class[i] ? "confirmed" : `predicted ${predicted}`);
+  if (predicted) words.push(`predicted ${predicted}`);
   else if (data.judgement) words.push("test part");
   if (data.latent?.cluster[i]) words.push(`cluster ${data.latent.cluster[i]}`);
   return words.join(" · ");

@@ -44,7 +44,7 @@ class SpectraChart {
       font: { family: style.font, size: 12, color: style.soft },
       dragmode: COARSE ? false : "zoom",
       xaxis: axis(style, "wavelength (µm)", X_SPAN),
-      yaxis: axis(style, "reflectance, 1 at 0.55 µm", this.content.span ?? this.free()),
+      yaxis: axis(style, this.host.clientHeight < 260 ? "reflectance" : "reflectance, 1 at 0.55 µm", this.content.span ?? this.free()),
       width: this.host.clientWidth, height: this.host.clientHeight,
     };
     this.width = this.host.clientWidth;

@@ -10,7 +10,7 @@ const auditView = {
     const columns = [
       ["#", (row) => row.rank, "number"],
       ["asteroid", (row) => called(indexOf.get(row.designation)), "name"],
-      ["level", (row) => (levelOf(row) === "main_group" ? "group" : "class"), ""],
+      ["level", (row) => (levelOf(row) === "main_group" ? "group" : "class"), "wide"],
       ["catalogued", (row) => row.catalogued, "label"],
       ["suggested", (row) => row.suggested, "label"],
       ["probability", (row) => percent(row.probability), "number"],
@@ -23,7 +23,7 @@ const auditView = {
     const levels = [...new Set(data.audit.map(levelOf))];
     host.append(
       make("p", { class: "lead" }, [data.audit.length
-        ? `The catalogued class of these ${asteroids(data.audit.length)} is contradicted out of fold; the surest contradictions come first. A row draws the spectrum over the means of both classes.`
+        ? `The catalogued class of these ${asteroids(new Set(data.audit.map((row) => row.designation)).size)} is contradicted out of fold; the surest contradictions come first. A row draws the spectrum over the means of both classes.`
         : "No catalogued class is contradicted."]),
       ...(levels.length > 1 ? [make("div", { class: "bar" }, [choice("level", [["both", "both"], ["main_group", "main group"], ["bus_class", "Bus class"]], "both", (value) => {
         [...body.rows].forEach((line, n) => { line.hidden = value !== "both" && levelOf(data.audit[n]) !== value; });
