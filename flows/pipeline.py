@@ -14,6 +14,7 @@ from astrd.tuning import CNN_TRIALS, SVM_TRIALS
 from flows.ingest import SURVEY_SIZE, MirrorOption, SeedOption, SizeOption, SourceOption
 from flows.train import EpochsOption
 from flows.tune import StorageOption, SvmTrialsOption, TrialsOption
+from tasks.explore import explore
 from tasks.features import prepare_features
 from tasks.ingest import ingest
 from tasks.promote import Promotion, promote
@@ -42,7 +43,7 @@ def pipeline(
     epochs: EpochsOption = EPOCHS,
     storage: StorageOption = "",
 ) -> PipelineResult:
-    """Ingest, prepare features, train, tune, and promote the best network."""
+    """Ingest, prepare features, train, tune, promote the best network, and put all of it on a page."""
     with flow_run("pipeline") as run_id:
         raw = ingest(run_id, source, mirror, size, seed)
         tag_run(run_id, {Tag.DATA_SOURCE: raw.data_source})
@@ -61,6 +62,7 @@ def pipeline(
 
         log_to_run(run_id, metrics=_best_scores(models))
         promotion = promote(run_id, run_id, features)
+        explore(run_id, raw, features)
         return PipelineResult(run_id, raw.data_source, models, promotion)
 
 
