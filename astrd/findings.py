@@ -18,7 +18,7 @@ from astrd.taxonomy import BUS_CLASSES, LABELS, Target, bus_codes
 from astrd.tracking import Tag
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from astrd.tracking import Run
 
 OUT_OF_FOLD: Final = "out_of_fold.csv"
 LATENT_SPACE: Final = "latent_space.csv"

@@ -28,7 +28,8 @@ import mlflow
 import pandas as pd
 from mlflow.data.dataset_source_registry import get_dataset_source_from_json
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import Metric, Param, Run
+from mlflow.entities import Metric, Param
+from mlflow.entities import Run as Run  # for the annotations of those who read runs back
 from mlflow.exceptions import MlflowException
 
 from astrd.dataset import DatasetRef
