@@ -279,11 +279,11 @@ def test_the_latent_space_tells_who_a_point_is_and_takes_whole_classes(page: Pag
     assert re.match(rf"<b>{re.escape(first['designation'])}\b", words)
     assert words.endswith(f"cluster {first['cluster']}")
     page.get_by_role("radio", name="cluster").click()
-    page.get_by_role("button", name="Choose Cluster 2").click()
+    page.get_by_role("button", name="choose Cluster 2").click()
     size = (found.latent_space["cluster"] == 2).sum()
     expect(page.locator("#panel-title")).to_have_text(f"{size} chosen")
     page.get_by_role("radio", name="Bus class").click()
-    page.get_by_role("button", name="Choose V class").click()
+    page.get_by_role("button", name="choose V class").click()
     assert page.evaluate("new Set(document.querySelector('#view-latent .plot').data[0].marker.symbol).size") > 5
 
 

@@ -37,7 +37,14 @@ function withAlpha(colour, alpha) {
 function inks() {
   const style = getComputedStyle(document.documentElement);
   const value = (name) => style.getPropertyValue(name).trim();
-  return { ink: value("--ink"), soft: value("--soft"), grid: value("--grid"), line: value("--line"), font: value("--font"), card: value("--card") };
+  return {
+    ink: value("--ink"),
+    soft: value("--soft"),
+    grid: value("--grid"),
+    line: value("--line"),
+    font: value("--font"),
+    card: value("--card"),
+  };
 }
 
 /** Work that is asked for several times in a row, and done once, right after. */
@@ -59,7 +66,14 @@ function walkable(host, selector, { onMove, columns = () => 1 } = {}) {
     const items = [...host.querySelectorAll(selector)].filter((item) => !item.disabled);
     const at = items.indexOf(event.target.closest(selector));
     if (at < 0) return;
-    const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns(), ArrowUp: -columns(), Home: -at, End: items.length - 1 - at }[event.key];
+    const step = {
+      ArrowRight: 1,
+      ArrowLeft: -1,
+      ArrowDown: columns(),
+      ArrowUp: -columns(),
+      Home: -at,
+      End: items.length - 1 - at,
+    }[event.key];
     if (step === undefined) return;
     event.preventDefault();
     const next = items[at + step];
@@ -78,7 +92,8 @@ function rove(items, current) {
 function choice(label, options, value, onChange) {
   const host = make("div", { class: "choice", role: "radiogroup", "aria-label": label });
   const buttons = options.map(([key, text]) =>
-    make("button", { type: "button", role: "radio", "data-value": key, onclick: () => set(key) }, [text]));
+    make("button", { type: "button", role: "radio", "data-value": key, onclick: () => set(key) }, [text]),
+  );
   host.append(make("span", { class: "label", "aria-hidden": "true" }, [label]), ...buttons);
   function show(key) {
     buttons.forEach((button, n) => button.setAttribute("aria-checked", String(options[n][0] === key)));
@@ -95,7 +110,11 @@ function choice(label, options, value, onChange) {
 
 /** A mean spectrum as a small picture, all on the same scale. */
 function sparkline({ mean, colour }) {
-  const points = Array.from(mean, (value, c) => `${((c / (CHANNELS - 1)) * 44 + 1).toFixed(1)},${Math.max(1, Math.min(23, 12 - (value - 1) * 30)).toFixed(1)}`);
+  const points = Array.from(
+    mean,
+    (value, c) =>
+      `${((c / (CHANNELS - 1)) * 44 + 1).toFixed(1)},${Math.max(1, Math.min(23, 12 - (value - 1) * 30)).toFixed(1)}`,
+  );
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("viewBox", "0 0 46 24");
   svg.setAttribute("preserveAspectRatio", "none");
@@ -114,11 +133,22 @@ function familyChooser(label, rows, onChange) {
   for (const row of rows) {
     const line = make("div", { class: "chooser-row" });
     for (const { short, ...each } of row) {
-      const button = make("button", {
-        type: "button", role: "radio", "data-level": each.level, "data-label": each.label, disabled: !each.members.length,
-        title: each.members.length ? `${each.title}: ${asteroids(each.members.length)}` : `${each.title}: no spectrum here`,
-        "aria-label": `${each.title}, ${asteroids(each.members.length)}`, onclick: () => set(each),
-      }, [sparkline(each), make("b", {}, [short]), make("small", {}, [String(each.members.length)])]);
+      const button = make(
+        "button",
+        {
+          type: "button",
+          role: "radio",
+          "data-level": each.level,
+          "data-label": each.label,
+          disabled: !each.members.length,
+          title: each.members.length
+            ? `${each.title}: ${asteroids(each.members.length)}`
+            : `${each.title}: no spectrum here`,
+          "aria-label": `${each.title}, ${asteroids(each.members.length)}`,
+          onclick: () => set(each),
+        },
+        [sparkline(each), make("b", {}, [short]), make("small", {}, [String(each.members.length)])],
+      );
       buttons.set(`${each.level} ${each.label}`, button);
       line.append(button);
     }
@@ -160,8 +190,16 @@ function memberList(label) {
   }
   function add(members, note, from) {
     const to = from + AT_ONCE;
-    host.append(...members.slice(from, to).map((i, n) => make("li", { role: "option", "data-index": i, tabindex: from + n ? -1 : 0 },
-      [make("span", {}, [called(i)]), make("small", {}, [note(i)])])));
+    host.append(
+      ...members
+        .slice(from, to)
+        .map((i, n) =>
+          make("li", { role: "option", "data-index": i, tabindex: from + n ? -1 : 0 }, [
+            make("span", {}, [called(i)]),
+            make("small", {}, [note(i)]),
+          ]),
+        ),
+    );
     mark(from);
     if (to < members.length) coming = setTimeout(() => add(members, note, to));
   }
@@ -169,7 +207,8 @@ function memberList(label) {
     const chosen = new Set(selection.chosen);
     for (let n = from; n < host.children.length; n++) {
       const selected = String(chosen.has(Number(host.children[n].dataset.index)));
-      if (host.children[n].getAttribute("aria-selected") !== selected) host.children[n].setAttribute("aria-selected", selected);
+      if (host.children[n].getAttribute("aria-selected") !== selected)
+        host.children[n].setAttribute("aria-selected", selected);
     }
   }
   return { host, fill, mark };

@@ -9,8 +9,24 @@ let current = null;
 function tabs() {
   const host = document.getElementById("tabs");
   for (const view of present) {
-    host.append(make("button", { type: "button", role: "tab", id: `tab-${view.id}`, "aria-controls": `view-${view.id}`, onclick: () => open(view) }, [view.title]));
-    document.getElementById("views").append(make("section", { id: `view-${view.id}`, role: "tabpanel", "aria-labelledby": `tab-${view.id}`, hidden: true }));
+    host.append(
+      make(
+        "button",
+        {
+          type: "button",
+          role: "tab",
+          id: `tab-${view.id}`,
+          "aria-controls": `view-${view.id}`,
+          onclick: () => open(view),
+        },
+        [view.title],
+      ),
+    );
+    document
+      .getElementById("views")
+      .append(
+        make("section", { id: `view-${view.id}`, role: "tabpanel", "aria-labelledby": `tab-${view.id}`, hidden: true }),
+      );
   }
   walkable(host, "button", { onMove: (button) => button.click() });
 }
@@ -32,8 +48,20 @@ function open(view) {
 function theme(redraw) {
   const button = document.getElementById("theme");
   const system = matchMedia("(prefers-color-scheme: dark)");
-  const kept = () => { try { return localStorage.getItem("theme"); } catch { return null; } };
-  const keep = (name) => { try { localStorage.setItem("theme", name); } catch { /* a frame without storage */ } };
+  const kept = () => {
+    try {
+      return localStorage.getItem("theme");
+    } catch {
+      return null;
+    }
+  };
+  const keep = (name) => {
+    try {
+      localStorage.setItem("theme", name);
+    } catch {
+      /* a frame without storage */
+    }
+  };
   function apply(name) {
     document.documentElement.dataset.theme = name;
     button.textContent = name === "dark" ? "☀" : "☾";
@@ -44,13 +72,16 @@ function theme(redraw) {
     keep(name);
     apply(name);
   });
-  system.addEventListener("change", () => { if (!kept()) apply(system.matches ? "dark" : "light"); });
+  system.addEventListener("change", () => {
+    if (!kept()) apply(system.matches ? "dark" : "light");
+  });
   apply(kept() ?? (system.matches ? "dark" : "light"));
 }
 
 function start() {
   const survey = data.source === "smass2" ? "SMASS II" : "a simulated survey";
-  document.getElementById("provenance").textContent = `${COUNT} visible spectra of ${survey} in the Bus taxonomy${data.run ? ` · ${data.run.name}` : ""}`;
+  document.getElementById("provenance").textContent =
+    `${COUNT} visible spectra of ${survey} in the Bus taxonomy${data.run ? ` · ${data.run.name}` : ""}`;
   if (data.run) document.getElementById("provenance").title = `MLflow run ${data.run.id}`;
   document.getElementById("simulated").hidden = data.source === "smass2";
   const missing = VIEWS.map((view) => view.missing).filter(Boolean);

@@ -28,9 +28,21 @@ function searchBox(onFind) {
     found = matchesOf(input.value);
     at = 0;
     const none = input.value.trim() && !found.length;
-    list.replaceChildren(...found.map((i, n) => make("li", { role: "option", id: `match-${n}`, onpointerdown: (event) => event.preventDefault(), onclick: (event) => take(n, event.shiftKey) },
-      [make("span", {}, [called(i)]), make("small", {}, [data.bus_class[i]])])),
-      ...(none ? [make("li", { class: "none" }, ["no such asteroid here"])] : []));
+    list.replaceChildren(
+      ...found.map((i, n) =>
+        make(
+          "li",
+          {
+            role: "option",
+            id: `match-${n}`,
+            onpointerdown: (event) => event.preventDefault(),
+            onclick: (event) => take(n, event.shiftKey),
+          },
+          [make("span", {}, [called(i)]), make("small", {}, [data.bus_class[i]])],
+        ),
+      ),
+      ...(none ? [make("li", { class: "none" }, ["no such asteroid here"])] : []),
+    );
     open(Boolean(found.length || none));
     mark();
   }

@@ -68,8 +68,11 @@ function selectionPanel() {
 
   function legend(compared) {
     const parts = compared.map((each, n) =>
-      make("span", {}, [make("i", { class: n ? "key dashed" : "key", style: `color:${ink(COMPARED_COLOURS[n])}` }),
-        `mean and 1σ: ${each.title} (${each.members.length})`]));
+      make("span", {}, [
+        make("i", { class: n ? "key dashed" : "key", style: `color:${ink(COMPARED_COLOURS[n])}` }),
+        `mean and 1σ: ${each.title} (${each.members.length})`,
+      ]),
+    );
     at("panel-legend").replaceChildren(...parts);
     at("panel-note").textContent = selection.note;
   }
@@ -79,7 +82,10 @@ function selectionPanel() {
     at("panel-hint").replaceChildren(
       "Choose a line, a point, a row or a cell, or search: the spectra are drawn here.",
       ...(famous.length ? [" To begin with: "] : []),
-      ...famous.map((i) => make("button", { type: "button", class: "small", onclick: () => selection.set([i]) }, [called(i)])));
+      ...famous.map((i) =>
+        make("button", { type: "button", class: "small", onclick: () => selection.set([i]) }, [called(i)]),
+      ),
+    );
   }
 
   function list(few) {
@@ -89,8 +95,19 @@ function selectionPanel() {
         make("i", { class: few ? "key" : "dot", style: `color:${ink(selection.colour(i))}` }),
         make("span", { class: "name" }, [called(i)]),
         make("span", { class: "facts" }, [facts(i)]),
-        make("button", { type: "button", class: "small", "data-index": i, "aria-label": `Take out ${called(i)}`, onclick: () => selection.toggle(i) }, ["×"]),
-      ]));
+        make(
+          "button",
+          {
+            type: "button",
+            class: "small",
+            "data-index": i,
+            "aria-label": `Take out ${called(i)}`,
+            onclick: () => selection.toggle(i),
+          },
+          ["×"],
+        ),
+      ]),
+    );
     const more = selection.chosen.length - shown.length;
     if (more > 0) rows.push(make("li", { class: "more" }, [`and ${more} more`]));
     at("panel-list").replaceChildren(...rows);

@@ -17,35 +17,48 @@ class SpectraChart {
     host.append(this.canvas, this.plot, this.marks, this.tip);
     host.addEventListener("pointermove", (event) => this.point(event));
     host.addEventListener("pointerleave", () => this.point(null));
-    host.addEventListener("pointerdown", (down) => {
-      const pick = (up) => {
-        if (Math.hypot(up.clientX - down.clientX, up.clientY - down.clientY) > 4) return;
-        const near = this.nearest(up);
-        if (near) onPick(near.i);
-      };
-      window.addEventListener("pointerup", pick, { once: true, capture: true });
-    }, { capture: true });
+    host.addEventListener(
+      "pointerdown",
+      (down) => {
+        const pick = (up) => {
+          if (Math.hypot(up.clientX - down.clientX, up.clientY - down.clientY) > 4) return;
+          const near = this.nearest(up);
+          if (near) onPick(near.i);
+        };
+        window.addEventListener("pointerup", pick, { once: true, capture: true });
+      },
+      { capture: true },
+    );
     new ResizeObserver(() => {
       if (this.drawn && host.clientWidth && host.clientWidth !== this.width) this.draw(this.content);
     }).observe(host);
   }
 
   /**
-   * lines: {i, colour, width, alpha}; bands: families with a dash, and a fill where it is not the colour; raw: {i, colour}; strong: lines on top;
-   * span: range of reflectance, or null for that of what is drawn.
+   * lines: {i, colour, width}; strong: lines on top of these; bands: families with a dash, and a fill where it is not
+   * the colour; raw: {i, colour}; span: range of reflectance, or null for that of what is drawn.
    */
   draw(content) {
     this.content = { strong: [], raw: [], ...content };
     if (!this.host.clientWidth) return;
     const style = inks();
     const layout = {
-      margin: MARGIN, showlegend: false, hovermode: "closest", uirevision: null,
-      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      margin: MARGIN,
+      showlegend: false,
+      hovermode: "closest",
+      uirevision: null,
+      paper_bgcolor: "rgba(0,0,0,0)",
+      plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: style.font, size: 12, color: style.soft },
       dragmode: COARSE ? false : "zoom",
       xaxis: axis(style, "wavelength (µm)", X_SPAN),
-      yaxis: axis(style, this.host.clientHeight < 260 ? "reflectance" : "reflectance, 1 at 0.55 µm", this.content.span ?? this.free()),
-      width: this.host.clientWidth, height: this.host.clientHeight,
+      yaxis: axis(
+        style,
+        this.host.clientHeight < 260 ? "reflectance" : "reflectance, 1 at 0.55 µm",
+        this.content.span ?? this.free(),
+      ),
+      width: this.host.clientWidth,
+      height: this.host.clientHeight,
     };
     this.width = this.host.clientWidth;
     Plotly.react(this.plot, [...this.bandTraces(style), ...this.rawTraces()], layout, { displayModeBar: false });
@@ -93,9 +106,19 @@ class SpectraChart {
     return this.content.raw.map(({ i, colour }) => {
       const { wavelength, reflectance: y, uncertainty } = rawSpectrum(i);
       return {
-        x: Array.from(wavelength), y: Array.from(y), type: "scatter", mode: "markers", name: escaped(called(i)),
+        x: Array.from(wavelength),
+        y: Array.from(y),
+        type: "scatter",
+        mode: "markers",
+        name: escaped(called(i)),
         marker: { color: ink(colour), size: 3.5 },
-        error_y: { type: "data", array: Array.from(uncertainty), color: withAlpha(ink(colour), 0.5), thickness: 1, width: 0 },
+        error_y: {
+          type: "data",
+          array: Array.from(uncertainty),
+          color: withAlpha(ink(colour), 0.5),
+          thickness: 1,
+          width: 0,
+        },
         hovertemplate: "%{x:.4f} µm: %{y:.4f}<extra>%{fullData.name}</extra>",
       };
     });
@@ -158,13 +181,26 @@ function frameOf(plot, host) {
   const height = host.clientHeight - MARGIN.t - MARGIN.b;
   const [x0, x1] = plot.layout.xaxis.range;
   const [y0, y1] = plot.layout.yaxis.range;
-  return { width, height, x: (value) => ((value - x0) / (x1 - x0)) * width, y: (value) => ((y1 - value) / (y1 - y0)) * height };
+  return {
+    width,
+    height,
+    x: (value) => ((value - x0) / (x1 - x0)) * width,
+    y: (value) => ((y1 - value) / (y1 - y0)) * height,
+  };
 }
 
 function axis(style, title, range) {
   return {
-    title: { text: title, standoff: 8 }, range: [...range], gridcolor: style.grid, zeroline: false, linecolor: style.line,
-    tickcolor: style.line, ticks: "outside", ticklen: 4, showline: true, automargin: false,
+    title: { text: title, standoff: 8 },
+    range: [...range],
+    gridcolor: style.grid,
+    zeroline: false,
+    linecolor: style.line,
+    tickcolor: style.line,
+    ticks: "outside",
+    ticklen: 4,
+    showline: true,
+    automargin: false,
   };
 }
 
@@ -172,7 +208,12 @@ function prepared(canvas, { width, height }) {
   const ratio = window.devicePixelRatio || 1;
   const [w, h] = [Math.max(1, Math.round(width * ratio)), Math.max(1, Math.round(height * ratio))];
   if (canvas.width !== w || canvas.height !== h) [canvas.width, canvas.height] = [w, h];
-  Object.assign(canvas.style, { left: `${MARGIN.l}px`, top: `${MARGIN.t}px`, width: `${width}px`, height: `${height}px` });
+  Object.assign(canvas.style, {
+    left: `${MARGIN.l}px`,
+    top: `${MARGIN.t}px`,
+    width: `${width}px`,
+    height: `${height}px`,
+  });
   const context = canvas.getContext("2d");
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.clearRect(0, 0, width, height);

@@ -18,32 +18,80 @@ const auditView = {
       ["models", (row) => row.models ?? "", "wide"],
       ["noise draws", (row) => percent(row.draw_share), "number wide"],
     ];
-    const body = make("tbody", {}, data.audit.map((row, n) =>
-      make("tr", { tabindex: n ? -1 : 0, "aria-selected": "false", "data-place": n }, columns.map(([, value, kind]) => make("td", { class: kind }, [String(value(row))])))));
+    const body = make(
+      "tbody",
+      {},
+      data.audit.map((row, n) =>
+        make(
+          "tr",
+          { tabindex: n ? -1 : 0, "aria-selected": "false", "data-place": n },
+          columns.map(([, value, kind]) => make("td", { class: kind }, [String(value(row))])),
+        ),
+      ),
+    );
+    const contradicted = new Set(data.audit.map((row) => row.designation)).size;
     const levels = [...new Set(data.audit.map(levelOf))];
     host.append(
-      make("p", { class: "lead" }, [data.audit.length
-        ? `The catalogued class of these ${asteroids(new Set(data.audit.map((row) => row.designation)).size)} is contradicted out of fold; the surest contradictions come first. A row draws the spectrum over the means of both classes.`
-        : "No catalogued class is contradicted."]),
-      ...(levels.length > 1 ? [make("div", { class: "bar" }, [choice("level", [["both", "both"], ["main_group", "main group"], ["bus_class", "Bus class"]], "both", (value) => {
-        [...body.rows].forEach((line, n) => { line.hidden = value !== "both" && levelOf(data.audit[n]) !== value; });
-        const first = [...body.rows].find((line) => !line.hidden);
-        if (first) rove(body.rows, first);
-      })])] : []),
-      make("div", { class: "scroll" }, [make("table", { class: "audit", role: "grid", "aria-label": "Label audit" }, [
-        make("thead", {}, [make("tr", {}, columns.map(([title, , kind]) => make("th", { scope: "col", class: kind }, [title])))]), body])]),
+      make("p", { class: "lead" }, [
+        data.audit.length
+          ? `The catalogued class of these ${asteroids(contradicted)} is contradicted out of fold; the surest ` +
+            "contradictions come first. A row draws the spectrum over the means of both classes."
+          : "No catalogued class is contradicted.",
+      ]),
+      ...(levels.length > 1
+        ? [
+            make("div", { class: "bar" }, [
+              choice(
+                "level",
+                [
+                  ["both", "both"],
+                  ["main_group", "main group"],
+                  ["bus_class", "Bus class"],
+                ],
+                "both",
+                (value) => {
+                  [...body.rows].forEach((line, n) => {
+                    line.hidden = value !== "both" && levelOf(data.audit[n]) !== value;
+                  });
+                  const first = [...body.rows].find((line) => !line.hidden);
+                  if (first) rove(body.rows, first);
+                },
+              ),
+            ]),
+          ]
+        : []),
+      make("div", { class: "scroll" }, [
+        make("table", { class: "audit", role: "grid", "aria-label": "Label audit" }, [
+          make("thead", {}, [
+            make(
+              "tr",
+              {},
+              columns.map(([title, , kind]) => make("th", { scope: "col", class: kind }, [title])),
+            ),
+          ]),
+          body,
+        ]),
+      ]),
     );
     function pick(line) {
       if (!line?.dataset.place) return;
       const row = data.audit[Number(line.dataset.place)];
       for (const other of body.rows) other.setAttribute("aria-selected", String(other === line));
       rove(body.rows, line);
-      selection.set([indexOf.get(row.designation)], [family(levelOf(row), row.catalogued), family(levelOf(row), row.suggested)], said(row));
+      selection.set(
+        [indexOf.get(row.designation)],
+        [family(levelOf(row), row.catalogued), family(levelOf(row), row.suggested)],
+        said(row),
+      );
     }
     function said(row) {
-      const parts = [`Catalogued ${row.catalogued} (solid mean), suggested ${row.suggested} (dashed) with ${percent(row.probability)}.`];
+      const parts = [
+        `Catalogued ${row.catalogued} (solid mean), suggested ${row.suggested} (dashed)` +
+          ` with ${percent(row.probability)}.`,
+      ];
       if (row.models) parts.push(`Contradicted by ${row.models} models.`);
-      if (row.draw_share !== null && row.draw_share !== undefined) parts.push(`Kept in ${percent(row.draw_share)} of noise draws.`);
+      if (row.draw_share !== null && row.draw_share !== undefined)
+        parts.push(`Kept in ${percent(row.draw_share)} of noise draws.`);
       if (row.neighbours) parts.push(`Nearest neighbours: ${row.neighbours}.`);
       return parts.join(" ");
     }
@@ -59,7 +107,9 @@ const auditView = {
       draw() {},
       chosen() {},
       reveal(i) {
-        const line = [...body.rows].find((each) => data.audit[Number(each.dataset.place)].designation === data.designation[i]);
+        const line = [...body.rows].find(
+          (each) => data.audit[Number(each.dataset.place)].designation === data.designation[i],
+        );
         if (!line) return;
         pick(line);
         line.scrollIntoView({ block: "nearest" });

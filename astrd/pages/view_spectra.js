@@ -8,13 +8,17 @@ const spectraView = {
   build(host) {
     let shown = family("all", "all");
     let fixed = true;
-    const chooser = familyChooser("Class or main group", [
-      [{ ...shown, short: "All" }],
-      ...data.groups.map((group) => [
-        { ...family("main_group", group.name), short: group.name === "Other" ? "Other" : `All ${group.name}` },
-        ...group.classes.map((name) => ({ ...family("bus_class", name), short: name })),
-      ]),
-    ], (each) => show(each));
+    const chooser = familyChooser(
+      "Class or main group",
+      [
+        [{ ...shown, short: "All" }],
+        ...data.groups.map((group) => [
+          { ...family("main_group", group.name), short: group.name === "Other" ? "Other" : `All ${group.name}` },
+          ...group.classes.map((name) => ({ ...family("bus_class", name), short: name })),
+        ]),
+      ],
+      (each) => show(each),
+    );
     const heading = make("h2", { "aria-live": "polite" });
     const members = memberList("Asteroids of the class");
     const chartHost = make("div", { class: "chart tall" });
@@ -22,15 +26,25 @@ const spectraView = {
       chooser.host,
       make("div", { class: "bar" }, [
         heading,
-        choice("axis", [["fixed", "fixed"], ["free", "free"]], "fixed", (value) => {
-          fixed = value === "fixed";
-          draw();
-        }),
+        choice(
+          "axis",
+          [
+            ["fixed", "fixed"],
+            ["free", "free"],
+          ],
+          "fixed",
+          (value) => {
+            fixed = value === "fixed";
+            draw();
+          },
+        ),
       ]),
       chartHost,
       make("p", { class: "legend" }, [
         make("span", {}, [make("i", { class: "key band dashed" }), "mean and 1σ"]),
-        make("span", {}, [COARSE ? "Tap a line to choose it." : "Click a line to choose it. Drag to zoom, double-click to go back."]),
+        make("span", {}, [
+          COARSE ? "Tap a line to choose it." : "Click a line to choose it. Drag to zoom, double-click to go back.",
+        ]),
       ]),
       members.host,
     );
@@ -46,7 +60,10 @@ const spectraView = {
       const held = new Set(shown.members);
       const few = selection.chosen.length <= MOST_COLOURED;
       chart.draw({
-        lines: shown.members.map((i) => ({ i, colour: shown.level === "all" ? groupOf[data.bus_class[i]].colour : shown.colour })),
+        lines: shown.members.map((i) => ({
+          i,
+          colour: shown.level === "all" ? groupOf[data.bus_class[i]].colour : shown.colour,
+        })),
         strong: few ? selection.chosen.filter((i) => held.has(i)).map((i) => ({ i, colour: selection.colour(i) })) : [],
         bands: [{ ...shown, colour: "#000000", fill: shown.colour, dash: "8px,3px" }],
         span: fixed ? FIXED_SPAN : null,
