@@ -153,8 +153,11 @@ const latentView = {
               onclick: () => choose(each.members),
             },
             [
-              make("i", { class: "glyph", "aria-hidden": "true", style: `color:${ink(each.colour)}` }, [GLYPHS[symbol(each, n)]]),
+              make("i", { class: "glyph", "aria-hidden": "true", style: `color:${ink(each.colour)}` }, [
+                GLYPHS[symbol(each, n)],
+              ]),
               make("b", {}, [String(each.label)]),
+              " ",
               make("small", {}, [String(each.members.length)]),
             ],
           ),
