@@ -28,7 +28,7 @@ EXPLORER_PAGE: Final = "explorer.html"
 
 _PAGES: Final = Path(__file__).parent / "pages"
 _SCRIPTS: Final = (
-    "data.js", "selection.js", "spectra_chart.js", "controls.js", "matrix.js", "search.js",
+    "data.js", "selection.js", "controls.js", "spectra_chart.js", "symbols.js", "matrix.js", "search.js",
     "view_spectra.js", "view_latent.js", "view_clusters.js", "view_audit.js", "view_confusion.js", "main.js",
 )  # fmt: skip
 _SCALE: Final = 1e-4  # the archive's files have four decimals, so nothing is lost

@@ -15,6 +15,13 @@ function make(tag, attributes = {}, children = []) {
   return element;
 }
 
+/** An element of a vector graphic. */
+function vector(tag, attributes) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  return element;
+}
+
 /** Text that Plotly shall show as it is: it reads tags otherwise. */
 const escaped = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 
@@ -115,14 +122,8 @@ function sparkline({ mean, colour }) {
     (value, c) =>
       `${((c / (CHANNELS - 1)) * 44 + 1).toFixed(1)},${Math.max(1, Math.min(23, 12 - (value - 1) * 30)).toFixed(1)}`,
   );
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  svg.setAttribute("viewBox", "0 0 46 24");
-  svg.setAttribute("preserveAspectRatio", "none");
-  svg.setAttribute("aria-hidden", "true");
-  const line = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
-  line.setAttribute("points", points.join(" "));
-  line.setAttribute("style", `stroke: ${colour}`);
-  svg.append(line);
+  const svg = vector("svg", { viewBox: "0 0 46 24", preserveAspectRatio: "none", "aria-hidden": "true" });
+  svg.append(vector("polyline", { points: points.join(" "), style: `stroke: ${colour}` }));
   return svg;
 }
 

@@ -42,23 +42,12 @@ class SpectraChart {
     this.content = { strong: [], raw: [], ...content };
     if (!this.host.clientWidth) return;
     const style = inks();
+    const title = this.host.clientHeight < 260 ? "reflectance" : "reflectance, 1 at 0.55 µm";
     const layout = {
-      margin: MARGIN,
-      showlegend: false,
-      hovermode: "closest",
-      uirevision: null,
-      paper_bgcolor: "rgba(0,0,0,0)",
-      plot_bgcolor: "rgba(0,0,0,0)",
-      font: { family: style.font, size: 12, color: style.soft },
+      ...frameLayout(style, this.host),
       dragmode: COARSE ? false : "zoom",
       xaxis: axis(style, "wavelength (µm)", X_SPAN),
-      yaxis: axis(
-        style,
-        this.host.clientHeight < 260 ? "reflectance" : "reflectance, 1 at 0.55 µm",
-        this.content.span ?? this.free(),
-      ),
-      width: this.host.clientWidth,
-      height: this.host.clientHeight,
+      yaxis: axis(style, title, this.content.span ?? this.free()),
     };
     this.width = this.host.clientWidth;
     Plotly.react(this.plot, [...this.bandTraces(style), ...this.rawTraces()], layout, { displayModeBar: false });
@@ -173,6 +162,20 @@ class SpectraChart {
     const left = Math.min(px + MARGIN.l + 14, this.host.clientWidth - this.tip.offsetWidth - 4);
     this.tip.style.transform = `translate(${Math.max(4, left)}px, ${Math.max(2, py - 30)}px)`;
   }
+}
+
+/** What all charts have in common: their size, their margins and their ink. */
+function frameLayout(style, host) {
+  return {
+    margin: MARGIN,
+    width: host.clientWidth,
+    height: host.clientHeight,
+    showlegend: false,
+    hovermode: "closest",
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    font: { family: style.font, size: 12, color: style.soft },
+  };
 }
 
 /** The frame that Plotly shows now: its size, and the pixels of values on its axes. */

@@ -8,7 +8,7 @@ const auditView = {
   build(host) {
     const percent = (value) => (value === null || value === undefined ? "" : `${Math.round(100 * value)}%`);
     const columns = [
-      ["#", (row) => row.rank, "number"],
+      ["#", (row) => row.rank, "number wide"],
       ["asteroid", (row) => called(indexOf.get(row.designation)), "name"],
       ["level", (row) => (levelOf(row) === "main_group" ? "group" : "class"), "wide"],
       ["catalogued", (row) => row.catalogued, "label"],

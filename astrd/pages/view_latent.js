@@ -1,19 +1,5 @@
 // The latent space: each asteroid a point; those taken with the lasso are drawn beside it.
 
-const GLYPHS = {
-  circle: "●",
-  square: "■",
-  diamond: "◆",
-  "triangle-up": "▲",
-  cross: "✚",
-  x: "✖",
-  star: "★",
-  pentagon: "⬟",
-  "triangle-down": "▼",
-  hexagram: "✶",
-};
-const SYMBOLS = Object.keys(GLYPHS);
-
 const latentView = {
   id: "latent",
   title: "Latent space",
@@ -28,8 +14,8 @@ const latentView = {
     let level = "main_group";
     let tool = "lasso";
     const plot = make("div", { class: "plot" });
-    const marks = make("canvas", { "aria-hidden": "true" });
-    const chartHost = make("div", { class: "chart tall latent" }, [plot, marks]);
+    const canvas = make("canvas", { "aria-hidden": "true" });
+    const chartHost = make("div", { class: "chart tall latent" }, [canvas, plot]);
     const legend = make("div", { class: "legend keys" });
     const options = [
       ["main_group", "main group"],
@@ -40,7 +26,7 @@ const latentView = {
       make("div", { class: "bar" }, [
         choice("colour by", options, level, (value) => {
           level = value;
-          draw();
+          colour();
         }),
         ...(COARSE
           ? []
@@ -92,58 +78,39 @@ const latentView = {
       return SYMBOLS[(n + Math.floor(n / CLUSTER_COLOURS.length)) % SYMBOLS.length];
     }
 
+    /** Axes and what the pointer finds are Plotly's, whose points are unseen: it would take 100 ms to colour them. */
     function draw() {
       const style = inks();
-      const shown = families();
-      const look = new Map(
-        shown.flatMap((each, n) => each.members.map((i) => [i, [ink(each.colour), symbol(each, n)]])),
-      );
-      const [colours, symbols] = [0, 1].map((part) =>
-        placed.map((i) => look.get(i)?.[part] ?? ["#767676", "circle"][part]),
-      );
-      Plotly.react(
-        plot,
-        [
-          {
-            type: "scatter",
-            mode: "markers",
-            x: placed.map((i) => x[i]),
-            y: placed.map((i) => y[i]),
-            text: words,
-            hovertemplate: "%{text}<extra></extra>",
-            marker: {
-              color: colours,
-              symbol: symbols,
-              size: 6.5,
-              opacity: 0.75,
-              line: { width: 0.4, color: style.card },
-            },
-            selected: { marker: { opacity: 0.75 } },
-            unselected: { marker: { opacity: 0.75 } },
-          },
-        ],
-        {
-          margin: MARGIN,
-          showlegend: false,
-          hovermode: "closest",
-          dragmode: COARSE ? false : tool,
-          paper_bgcolor: "rgba(0,0,0,0)",
-          plot_bgcolor: "rgba(0,0,0,0)",
-          font: { family: style.font, size: 12, color: style.soft },
-          hoverlabel: { bgcolor: style.card, bordercolor: style.line, font: { color: style.ink, family: style.font } },
-          xaxis: axis(style, "latent 1", ranges[0]),
-          yaxis: axis(style, "latent 2", ranges[1]),
-          width: chartHost.clientWidth,
-          height: chartHost.clientHeight,
-          uirevision: "latent",
-          selectionrevision: (revision += 1),
-        },
-        { displayModeBar: false },
-      );
+      const marker = { size: 7, opacity: 0 };
+      const points = {
+        type: "scatter",
+        mode: "markers",
+        x: placed.map((i) => x[i]),
+        y: placed.map((i) => y[i]),
+        text: words,
+        hovertemplate: "%{text}<extra></extra>",
+        marker,
+        selected: { marker },
+        unselected: { marker },
+      };
+      const layout = {
+        ...frameLayout(style, chartHost),
+        dragmode: COARSE ? false : tool,
+        hoverlabel: { bgcolor: style.card, bordercolor: style.line, font: { color: style.ink, family: style.font } },
+        xaxis: axis(style, "latent 1", ranges[0]),
+        yaxis: axis(style, "latent 2", ranges[1]),
+        uirevision: "latent",
+        selectionrevision: (revision += 1),
+      };
+      Plotly.react(plot, [points], layout, { displayModeBar: false });
       listen();
-      mark();
+      colour();
+    }
+
+    function colour() {
+      paint();
       legend.replaceChildren(
-        ...shown.map((each, n) =>
+        ...families().map((each, n) =>
           make(
             "button",
             {
@@ -153,9 +120,7 @@ const latentView = {
               onclick: () => choose(each.members),
             },
             [
-              make("i", { class: "glyph", "aria-hidden": "true", style: `color:${ink(each.colour)}` }, [
-                GLYPHS[symbol(each, n)],
-              ]),
+              symbolPicture(symbol(each, n), ink(each.colour)),
               make("b", {}, [String(each.label)]),
               " ",
               make("small", {}, [String(each.members.length)]),
@@ -165,36 +130,40 @@ const latentView = {
       );
     }
 
-    /** Rings round the chosen, and names of classes and clusters: on a canvas, as Plotly would take 50 ms for them. */
-    function mark() {
+    /** The points, rings round the chosen, and names of classes and clusters. */
+    function paint() {
       if (!plot.layout || !chartHost.clientWidth) return;
       const style = inks();
       const frame = frameOf(plot, chartHost);
-      const context = prepared(marks, frame);
-      context.strokeStyle = style.ink;
-      context.lineWidth = selection.chosen.length > 40 ? 0.8 : 1.8;
+      const context = prepared(canvas, frame);
+      const shown = families();
+      const at = (i) => [frame.x(x[i]), frame.y(y[i])];
+      const held = shown.map(({ members }) => members.filter((i) => x[i] !== null));
+      context.globalAlpha = 0.78;
+      shown.forEach((each, n) => {
+        Object.assign(context, { fillStyle: ink(each.colour), strokeStyle: style.card, lineWidth: 0.4 });
+        for (const i of held[n]) {
+          const point = symbolPath(symbol(each, n), ...at(i), 3.5);
+          context.fill(point);
+          context.stroke(point);
+        }
+      });
+      context.globalAlpha = 1;
+      Object.assign(context, { strokeStyle: style.ink, lineWidth: selection.chosen.length > 40 ? 0.8 : 1.8 });
       for (const i of selection.chosen) {
         if (x[i] === null) continue;
         context.beginPath();
-        context.arc(frame.x(x[i]), frame.y(y[i]), 5.5, 0, 2 * Math.PI);
+        context.arc(...at(i), 6, 0, 2 * Math.PI);
         context.stroke();
       }
       if (level === "main_group") return;
-      Object.assign(context, {
-        font: `600 12px ${style.font}`,
-        textAlign: "center",
-        textBaseline: "middle",
-        lineWidth: 4,
-        lineJoin: "round",
-        strokeStyle: style.card,
-        fillStyle: style.ink,
+      Object.assign(context, { font: `600 12px ${style.font}`, textAlign: "center", textBaseline: "middle" });
+      Object.assign(context, { lineWidth: 4, lineJoin: "round", strokeStyle: style.card, fillStyle: style.ink });
+      shown.forEach(({ label }, n) => {
+        const middle = [frame.x(median(held[n].map((i) => x[i]))), frame.y(median(held[n].map((i) => y[i])))];
+        context.strokeText(label, ...middle);
+        context.fillText(label, ...middle);
       });
-      for (const { label, members } of families()) {
-        const held = members.filter((i) => x[i] !== null);
-        const at = [frame.x(median(held.map((i) => x[i]))), frame.y(median(held.map((i) => y[i])))];
-        context.strokeText(label, ...at);
-        context.fillText(label, ...at);
-      }
     }
 
     function listen() {
@@ -203,15 +172,17 @@ const latentView = {
       const picked = (points) => points.map(({ pointNumber }) => placed[pointNumber]);
       plot.on("plotly_click", ({ points }) => selection.toggle(picked(points)[0]));
       plot.on("plotly_selected", (event) => {
-        if (event?.points?.length) choose(picked(event.points));
+        if (!event?.points?.length) return;
+        choose(picked(event.points));
+        Plotly.relayout(plot, { selections: [] }); // the rings say what was chosen
       });
-      plot.on("plotly_relayout", mark);
+      plot.on("plotly_relayout", paint);
     }
     new ResizeObserver(() => {
       if (chartHost.clientWidth && chartHost.clientWidth !== plot.layout?.width) draw();
     }).observe(chartHost);
     draw();
-    return { draw, chosen: mark, reveal() {} };
+    return { draw, chosen: paint, reveal() {} };
   },
 };
 
