@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -134,13 +133,6 @@ def _latent(table: pd.DataFrame, designation: list[str]) -> dict[str, Any]:
     return {name: [None if pd.isna(v) else round(float(v), 5) for v in values] for name, values in columns.items()}
 
 
-def _audit(table: pd.DataFrame, designation: list[str]) -> list[Mapping[str, Any]]:
-    known = set(designation)
-    rows = table[table["designation"].isin(known)].sort_values("rank")
-    return [
-        {
-            key: None if pd.isna(value) else getattr(value, "item", lambda value=value: value)()
-            for key, value in row.items()
-        }
-        for row in rows.to_dict("records")
-    ]
+def _audit(table: pd.DataFrame, designation: list[str]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads(table[table["designation"].isin(designation)].to_json(orient="records"))
+    return rows

@@ -184,14 +184,17 @@ def latent_space(features: pd.DataFrame, table: pd.DataFrame) -> Figure:
 
 
 def bic_and_stability(table: pd.DataFrame) -> Figure:
-    """BIC of mixtures against their number of components, beside the agreement of repeated fits."""
+    """BIC of mixtures against their number of components, beside the agreement of repeated fits.
+
+    A ring marks the number that was chosen in each space, by the column `chosen`.
+    """
     figure = Figure(figsize=(TWO_COLUMNS, 3.0), layout="constrained")
     left, right = figure.subplots(1, 2)
     for (space, rows), colour, marker in zip(table.groupby("space"), GROUP_COLOURS.values(), "osD^", strict=False):
         k, title = rows["components"], str(space).replace("_", " ")
         bic = rows["bic"] - rows["bic"].min()  # spaces of different size have no common zero
         left.plot(k, bic, color=colour, marker=marker, markersize=3, label=title)
-        left.plot(k[bic.idxmin()], 0, marker="o", markersize=8, markerfacecolor="none", color=colour)
+        left.plot(k[rows["chosen"]], bic[rows["chosen"]], "o", markersize=8, markerfacecolor="none", color=colour)
         right.errorbar(
             k, rows["ari_seeds_mean"], rows.get("ari_seeds_sd"), color=colour, marker=marker, markersize=3, capsize=1.5,
             elinewidth=0.7, label=f"{title}: seeds",

@@ -50,7 +50,7 @@ def latent(features: pd.DataFrame) -> pd.DataFrame:
 
 def stability() -> pd.DataFrame:
     k = np.arange(1, 6)
-    rows = {"components": k, "bic": (k - 3.0) ** 2, "ari_seeds_mean": 1 / k, "ari_seeds_sd": 0.01 * k}
+    rows = {"components": k, "bic": (k - 3.0) ** 2, "ari_seeds_mean": 1 / k, "ari_seeds_sd": 0.01 * k, "chosen": k == 2}
     spaces = [pd.DataFrame({"space": space, **rows, "ari_bootstrap_mean": 0.9 / k}) for space in ("latent", "slope")]
     return pd.concat(spaces, ignore_index=True)
 

@@ -96,9 +96,9 @@ def test_the_latent_space_shows_every_asteroid_twice(drawn: dict[str, Figure], f
         assert sum(len(points.get_offsets()) for points in axes.collections) == len(features)
 
 
-def test_the_least_bic_is_marked(drawn: dict[str, Figure]) -> None:
+def test_the_number_that_was_chosen_is_marked(drawn: dict[str, Figure]) -> None:
     (left, _) = drawn["bic_and_stability"].axes
-    assert [line.get_xdata().tolist() for line in left.lines if line.get_markersize() == 8] == [[3], [3]]
+    assert [line.get_xdata().tolist() for line in left.lines if line.get_markersize() == 8] == [[2], [2]]
 
 
 def test_reliability_names_the_errors_before_and_after(drawn: dict[str, Figure]) -> None:

@@ -34,8 +34,8 @@ const auditView = {
     host.append(
       make("p", { class: "lead" }, [
         data.audit.length
-          ? `The catalogued class of these ${asteroids(contradicted)} is contradicted out of fold; the surest ` +
-            "contradictions come first. A row draws the spectrum over the means of both classes."
+          ? `The catalogued class of these ${asteroids(contradicted)} is contradicted out of fold, the ` +
+            "surest of each level first. A row draws the spectrum over the means of both classes."
           : "No catalogued class is contradicted.",
       ]),
       ...(levels.length > 1
@@ -89,9 +89,9 @@ const auditView = {
         `Catalogued ${row.catalogued} (solid mean), suggested ${row.suggested} (dashed)` +
           ` with ${percent(row.probability)}.`,
       ];
-      if (row.models) parts.push(`Contradicted by ${row.models} models.`);
+      if (row.models) parts.push(`${row.models} models contradict the catalogue.`);
       if (row.draw_share !== null && row.draw_share !== undefined)
-        parts.push(`Kept in ${percent(row.draw_share)} of noise draws.`);
+        parts.push(`It stands in ${percent(row.draw_share)} of noise draws.`);
       if (row.neighbours) parts.push(`Nearest neighbours: ${row.neighbours}.`);
       return parts.join(" ");
     }
