@@ -68,7 +68,7 @@ function family(level, label) {
 }
 
 const FAMILY = {
-  all: () => ({ title: "All asteroids", colour: "#767676" }),
+  all: () => ({ title: "All classes", colour: "#767676" }),
   main_group: (name) => ({ title: `${name} group`, colour: groupNamed[name].colour }),
   bus_class: (name) => ({ title: `${name} class`, colour: groupOf[name].colour }),
   cluster: (number) => ({ title: `Cluster ${number}`, colour: CLUSTER_COLOURS[(number - 1) % CLUSTER_COLOURS.length] }),
