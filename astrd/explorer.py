@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from astrd.dataset import DataSource, written_whole
-from astrd.plots import GROUP_COLOURS
+from astrd.plots import CLUSTER_COLOURS, GROUP_COLOURS
 from astrd.smoothing import WAVELENGTH
 from astrd.taxonomy import CLASSES_BY_GROUP, MAIN_GROUPS, Target
 
@@ -85,6 +85,7 @@ def _data(
         "groups": [
             {"name": group, "colour": GROUP_COLOURS[group], "classes": CLASSES_BY_GROUP[group]} for group in MAIN_GROUPS
         ],
+        "cluster_colours": CLUSTER_COLOURS,
         "wavelength": WAVELENGTH.round(4).tolist(),
         "designation": designation,
         "name": [None if pd.isna(name) else name for name in raw["name"]],

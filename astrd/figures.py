@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from astrd.calibration import at_temperature, expected_calibration_error
 from astrd.dataset import written_whole
 from astrd.metrics import levels
-from astrd.plots import GROUP_COLOURS, TARGET_TITLE, reliability_curve
+from astrd.plots import CLUSTER_COLOURS, GROUP_COLOURS, TARGET_TITLE, reliability_curve
 from astrd.smoothing import WAVELENGTH
 from astrd.taxonomy import CLASSES_BY_GROUP, LABELS, MAIN_GROUP_OF, MAIN_GROUPS, Target
 
@@ -43,7 +43,6 @@ PAPER: Final[dict[Any, Any]] = {
     "pdf.fonttype": 42,  # TrueType, embedded: journals refuse Type 3
 }
 MARKERS: Final = dict(zip(MAIN_GROUPS, "osD^", strict=True))
-_CLUSTER_COLOURS: Final = (*GROUP_COLOURS.values(), "#E69F00", "#56B4E9", "#8C7A00", "#767676")
 _ORDER: Final = tuple(name for group in MAIN_GROUPS for name in CLASSES_BY_GROUP[group])
 
 
@@ -169,7 +168,7 @@ def latent_space(features: pd.DataFrame, table: pd.DataFrame) -> Figure:
     panels[0].legend(title="main group", title_fontsize=7, markerscale=1.6, handletextpad=0.1)
     for number, rows in both.groupby("cluster"):
         place = int(number) - 1
-        colour = _CLUSTER_COLOURS[place % len(_CLUSTER_COLOURS)]
+        colour = CLUSTER_COLOURS[place % len(CLUSTER_COLOURS)]
         x, y = rows["latent_1"], rows["latent_2"]
         panels[1].scatter(x, y, s=7, marker="osD^vP*X"[place % 8], color=colour, alpha=0.7, linewidths=0)
         panels[1].text(

@@ -21,6 +21,11 @@ from astrd.tuning import Trial
 GROUP_COLOURS: Final = {"C": "#0072B2", "S": "#D55E00", "X": "#009E73", "Other": "#CC79A7"}
 """One colour a main group, told apart by the colour-blind too (Okabe & Ito 2008)."""
 
+CLUSTER_COLOURS: Final = (
+    "#E69F00", "#56B4E9", "#332288", "#882255", "#999933", "#117733", "#767676", "#AA4499",
+)  # fmt: skip
+"""Of clusters, in turn: none is a main group's, which a cluster would be taken for (Okabe & Ito; Tol's muted)."""
+
 TARGET_TITLE: Final[dict[Target, str]] = {
     "x_vs_rest": "X or the rest",
     "main_group": "main group",

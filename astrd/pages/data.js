@@ -45,8 +45,9 @@ for (const group of data.groups) {
 }
 const mainGroup = data.bus_class.map((name) => groupOf[name].name);
 
-/** Colours of what has no main group, told apart by the colour-blind too (Okabe & Ito 2008). */
-const CLUSTER_COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8C7A00", "#767676"];
+const CLUSTER_COLOURS = data.cluster_colours;
+
+/** Colours of the chosen asteroids, and of the means beside them, told apart by the colour-blind too. */
 const CHOSEN_COLOURS = ["#000000", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C7A00", "#7A4FB5", "#767676"];
 const COMPARED_COLOURS = ["#0072B2", "#D55E00"];
 

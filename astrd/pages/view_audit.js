@@ -91,7 +91,7 @@ const auditView = {
       ];
       if (row.models) parts.push(`${row.models} models contradict the catalogue.`);
       if (row.draw_share !== null && row.draw_share !== undefined)
-        parts.push(`It stands in ${percent(row.draw_share)} of noise draws.`);
+        parts.push(`The contradiction stands in ${percent(row.draw_share)} of noise draws.`);
       if (row.neighbours) parts.push(`Nearest neighbours: ${row.neighbours}.`);
       return parts.join(" ");
     }
