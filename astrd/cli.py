@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from astrd.answers import Provenance
     from astrd.classifier import Classifier
+    from astrd.findings import Material
     from astrd.spectrum import Spectrum
 
 app = typer.Typer(help="Classify asteroid spectra in the Bus taxonomy.", no_args_is_help=True, add_completion=False)
@@ -75,6 +76,54 @@ def classify(
         raise typer.Exit(1) from error
     if broken:
         raise typer.Exit(1)
+
+
+RunOption = Annotated[str, typer.Option("--run", help="Run of a flow; empty: the newest finished main job's.")]
+
+
+@app.command()
+def explore(
+    run: RunOption = "",
+    output: Annotated[Path, typer.Option(help="File to write.")] = Path("explorer.html"),
+    show: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
+) -> None:
+    """Write one offline page to look at all spectra, latent space, clusters, label audit and confusions; open it."""
+    import webbrowser
+
+    from astrd import explorer
+
+    material = _material(run)
+    page = explorer.page(material.raw, material.features, material.data_source, material.findings)
+    written = explorer.write(page, output).resolve()
+    console.print(f"{len(material.raw)} spectra ({material.data_source}) on {written}", highlight=False, soft_wrap=True)
+    if show and not webbrowser.open(written.as_uri()):
+        console.print("No browser could be opened here: open the file in one.", highlight=False)
+
+
+@app.command()
+def figures(
+    run: RunOption = "",
+    output: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("figures"),
+) -> None:
+    """Draw the figures for publication, each as PNG and PDF."""
+    from astrd import figures as drawing
+
+    material = _material(run)
+    for path in drawing.write(drawing.all_of(material.features, material.findings), output):
+        console.print(str(path), highlight=False, soft_wrap=True)
+
+
+def _material(run: str) -> Material:
+    from astrd import findings
+
+    try:
+        material = findings.material(run)
+    except (LookupError, OSError, ValueError) as error:
+        _complain(error)
+        raise typer.Exit(1) from error
+    if material.note:
+        console.print(f"Only the spectra are shown: {material.note}", markup=False, highlight=False, soft_wrap=True)
+    return material
 
 
 def _read(arguments: Sequence[str]) -> tuple[list[Path], list[Spectrum], int]:

@@ -6,9 +6,10 @@ the part of the split). What travels between tasks is a `DatasetRef`, a path wit
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -111,16 +112,23 @@ def raw_path(data_source: DataSource) -> Path:
 def write(table: pd.DataFrame, path: str | Path, schema: pa.Schema, data_source: DataSource) -> DatasetRef:
     """Write a table as Parquet, whole or not at all, and return its reference."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     arrow = pa.Table.from_pandas(table, schema=schema, preserve_index=False)
     arrow = arrow.replace_schema_metadata({"astrd.data_source": data_source})
-    partial = path.with_suffix(f".{os.getpid()}.part")
-    try:
+    with written_whole(path) as partial:
         pq.write_table(arrow, partial)
+    return DatasetRef(str(path), sha256_of(path), len(table), data_source)
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A path to write to, which becomes `path` when the block ends well; of a block that fails, nothing stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    return DatasetRef(str(path), sha256_of(path), len(table), data_source)
 
 
 def features(raw: pd.DataFrame) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,9 @@ from astrd.metrics import scores
 from astrd.taxonomy import LABELS, Target
 
 Array = NDArray[np.float64]
+
+OUT_OF_FOLD_TABLE: Final = "out_of_fold.csv"
+"""Name under which each training run logs its out-of-fold probabilities."""
 
 
 class Fitted(Protocol):

@@ -141,12 +141,7 @@ def reliability(
         axes = figure.add_subplot(1, len(levels), place)
         axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--", label="perfect")
         for colour, (kind, probabilities) in zip(GROUP_COLOURS.values(), kinds.items(), strict=False):
-            confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truths[level]
-            order = np.argsort(confidence)
-            parts = np.array_split(order, 10)  # as many spectra in each point: a bar of few would only be noise
-            x = [confidence[part].mean() for part in parts]
-            y = np.array([right[part].mean() for part in parts])
-            spread = [np.sqrt(share * (1 - share) / len(part)) for share, part in zip(y, parts, strict=True)]
+            x, y, spread = reliability_curve(probabilities, truths[level])
             error = expected_calibration_error(probabilities, truths[level])
             axes.errorbar(
                 x, y, spread, marker="o", markersize=4, capsize=2, color=colour, label=f"{kind} (error {error:.3f})"
@@ -155,6 +150,16 @@ def reliability(
         axes.set(xlabel="confidence", ylabel="accuracy", title=level, xlim=(0, 1.02), ylim=(0, 1.02))
         axes.legend(frameon=False, fontsize=8, loc="upper left")
     return figure
+
+
+def reliability_curve(
+    probabilities: NDArray[np.float64], truth: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Mean confidence, accuracy and its binomial standard error in ten parts of rising confidence, each shape (10,)."""
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
+    parts = np.array_split(np.argsort(confidence), 10)  # as many in each: a point of few would only be noise
+    x, y = (np.array([values[part].mean() for part in parts]) for values in (confidence, right))
+    return x, y, np.sqrt(y * (1 - y) / [len(part) for part in parts])
 
 
 def optimisation_history(trials: Sequence[Trial], score: str, minimise: bool) -> Figure:

@@ -28,7 +28,8 @@ import mlflow
 import pandas as pd
 from mlflow.data.dataset_source_registry import get_dataset_source_from_json
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import Metric, Param, Run
+from mlflow.entities import Metric, Param
+from mlflow.entities import Run as Run  # for the annotations of those who read runs back
 from mlflow.exceptions import MlflowException
 
 from astrd.dataset import DatasetRef
@@ -293,12 +294,6 @@ def run_exists(run_id: str) -> bool:
         return False
 
 
-def read_table(run_id: str, path: str) -> pd.DataFrame:
-    """A table that a run logged as CSV; designations stay text."""
-    text = mlflow.artifacts.load_text(f"runs:/{run_id}/{path}")
-    return pd.read_csv(io.StringIO(text), dtype={"designation": str}, keep_default_na=False)
-
-
 def steps_of(flow_run_id: str, step: str) -> list[Run]:
     """The finished runs of a step under a flow's run, oldest first."""
     client = mlflow.MlflowClient()
@@ -328,6 +323,30 @@ def latest_flow_run_with(step: str, tags: Mapping[str, str]) -> str:
             f"no finished {step} run with {json.dumps(dict(tags))}: make one with `python -m flows {step}`"
         )
     return str(parent)
+
+
+def latest_flow_run(name: str) -> str | None:
+    """The id of the newest finished run of a flow, or None."""
+    found = mlflow.MlflowClient().search_runs(
+        [connect()],
+        f"tags.`{Tag.STEP}` = '{name}' AND attributes.status = 'FINISHED'",
+        order_by=["attributes.start_time DESC"],
+        max_results=1,
+    )
+    return str(found[0].info.run_id) if found else None
+
+
+def name_of(run_id: str) -> str:
+    """A run's name, as MLflow shows it."""
+    return str(mlflow.MlflowClient().get_run(run_id).info.run_name)
+
+
+def logged_table(run_id: str, path: str) -> pd.DataFrame | None:
+    """A table that `StepRun.log_table` logged at the top of a run's artifacts, or None; designations are text."""
+    if path not in {file.path for file in mlflow.MlflowClient().list_artifacts(run_id)}:
+        return None
+    text = mlflow.artifacts.load_text(f"runs:/{run_id}/{path}")
+    return pd.read_csv(io.StringIO(text), dtype={"designation": str})
 
 
 def _children(client: mlflow.MlflowClient, parent: Run, condition: str) -> list[Run]:

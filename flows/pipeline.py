@@ -16,6 +16,7 @@ from flows.train import EpochsOption
 from flows.tune import StorageOption, SvmTrialsOption, TrialsOption
 from tasks.audit import Audit, audit
 from tasks.cluster import Discovery, cluster
+from tasks.explore import explore
 from tasks.features import prepare_features
 from tasks.ingest import ingest
 from tasks.promote import Promotion, promote
@@ -46,7 +47,7 @@ def pipeline(
     epochs: EpochsOption = EPOCHS,
     storage: StorageOption = "",
 ) -> PipelineResult:
-    """Ingest, prepare features, train, tune, cluster, audit the labels, and promote the best network."""
+    """Ingest, prepare features, train, tune, cluster, audit the labels, promote the best network; show all of it."""
     with flow_run("pipeline") as run_id:
         raw = ingest(run_id, source, mirror, size, seed)
         tag_run(run_id, {Tag.DATA_SOURCE: raw.data_source})
@@ -67,7 +68,9 @@ def pipeline(
         log_to_run(run_id, metrics=_best_scores(models))
         audited = audit(run_id, run_id, features, raw)
         promotion = promote(run_id, run_id, features)
-        return PipelineResult(run_id, raw.data_source, models, promotion, discovery.result(), audited)
+        found = discovery.result()
+        explore(run_id, raw, features)
+        return PipelineResult(run_id, raw.data_source, models, promotion, found, audited)
 
 
 def _best_scores(models: tuple[TrainedModel, ...]) -> dict[str, float]:

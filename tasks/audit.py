@@ -12,6 +12,7 @@ from astrd import audit as library
 from astrd import dataset, discovery_plots, tracking
 from astrd.audit import AUDITED, LABEL_AUDIT_TABLE, OutOfFold
 from astrd.dataset import DatasetRef, LabelledSpectra, concatenated
+from astrd.evaluation import OUT_OF_FOLD_TABLE
 from astrd.taxonomy import LABELS
 from astrd.tracking import Tag
 from tasks.progress import step
@@ -76,9 +77,10 @@ def _newest(models_of: str) -> list[Run]:
 
 def _predictions(run: Run, train: LabelledSpectra) -> OutOfFold:
     tags = run.data.tags
-    table = (
-        tracking.read_table(run.info.run_id, "out_of_fold.csv").set_index("designation").loc[list(train.designation)]
-    )
+    table = tracking.logged_table(run.info.run_id, OUT_OF_FOLD_TABLE)
+    if table is None:
+        raise LookupError(f"run {run.info.run_id} has lost its {OUT_OF_FOLD_TABLE}: train its model again")
+    table = table.set_index("designation").loc[list(train.designation)]
     labels = LABELS[tags[Tag.TARGET]]  # type: ignore[index]
     probabilities = table[[f"probability_{label}" for label in labels]].to_numpy(dtype=float)
     return OutOfFold(tags[Tag.MODEL], tags[Tag.TARGET], probabilities)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from astrd.catalogue import CANDIDATES, Settings
 from astrd.classical import FittedClassical
 from astrd.dataset import FOLDS, DatasetRef, LabelledSpectra
 from astrd.ensemble import FittedEnsemble
-from astrd.evaluation import CrossValidation, Fitted, Model, cross_validate
+from astrd.evaluation import OUT_OF_FOLD_TABLE, CrossValidation, Fitted, Model, cross_validate
 from astrd.network_models import FittedNetwork
 from astrd.taxonomy import Target
 from astrd.tracking import StepRun, Tag
@@ -101,7 +101,7 @@ def _log_out_of_fold(run: StepRun, model: Model, train: LabelledSpectra, validat
     table.insert(1, "fold", train.fold)
     table.insert(2, "catalogued", [labels[code] for code in train.codes(model.target)])
     table.insert(3, "predicted", [labels[code] for code in validation.probabilities.argmax(axis=1)])
-    run.log_table(table.round(6), "out_of_fold.csv")
+    run.log_table(table.round(6), OUT_OF_FOLD_TABLE)
 
 
 def _summarise(shown: Step, target: Target, scores: Mapping[str, float]) -> None:

@@ -19,6 +19,7 @@ from astrd.audit import LABEL_AUDIT_TABLE
 from astrd.catalogue import CANDIDATES, MODELS, TUNED
 from astrd.clusters import BUS_CLASS_TABLE, LATENT_SPACE_TABLE, MAIN_GROUP_TABLE, STABILITY_TABLE
 from astrd.dataset import FEATURES_PATH, DatasetRef
+from astrd.explorer import EXPLORER_PAGE
 from astrd.promotion import GATE_SCORE
 from astrd.smoothing import WAVELENGTH
 from astrd.tracking import EXPERIMENT, REGISTERED_CNN, Alias, Tag
@@ -103,9 +104,9 @@ class TestTheTreeOfRuns:
                     depth[run.info.run_id] = depth[parent] + 1
         found = Counter((depth[run.info.run_id], run.data.tags[Tag.STEP]) for run in main_job.runs)
         assert found == {
-            (0, "pipeline"): 1, (1, "ingest"): 1, (1, "features"): 1, (1, "tune"): 2, (1, "train"): 10,
-            (1, "cluster"): 1, (1, "audit"): 1, (1, "promote"): 1, (2, "trial"): sum(TRIALS.values()),
-            (2, "autoencoder"): 2, (2, "mixture"): 2,
+            (0, "pipeline"): 1, (1, "ingest"): 1, (1, "features"): 1, (1, "tune"): 2, (1, "train"): 11,
+            (1, "cluster"): 1, (1, "audit"): 1, (1, "promote"): 1, (1, "explore"): 1,
+            (2, "trial"): sum(TRIALS.values()), (2, "autoencoder"): 2, (2, "mixture"): 2,
         }  # fmt: skip
 
     def test_all_runs_finished_in_the_one_experiment(self, main_job: MainJob) -> None:
@@ -214,6 +215,15 @@ class TestTraining:
             params["learning_rate" if TUNED[name] == "cnn" else "C"]
             == found["best_learning_rate" if TUNED[name] == "cnn" else "best_C"]
         )
+
+
+def test_the_last_step_logs_a_page_of_what_the_others_found(main_job: MainJob) -> None:
+    run = the_step(main_job, "explore")
+    page = text(main_job, run, EXPLORER_PAGE)
+    promoted = the_step(main_job, "promote").data.params["candidate_run_id"]
+    (model,) = (r.data.tags[Tag.MODEL] for r in steps(main_job, "train") if r.info.run_id == promoted)
+    assert f'"judgement":{{"model":"{model}"' in page
+    assert run.data.tags[Tag.PARENT] in page
 
 
 def search(job: MainJob, kind: str) -> Run:
