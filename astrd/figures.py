@@ -12,6 +12,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from astrd import stress_figures
 from astrd.calibration import at_temperature, expected_calibration_error
 from astrd.colours import CLUSTER_COLOURS, GROUP_COLOURS
 from astrd.dataset import written_whole
@@ -55,11 +56,23 @@ def all_of(features: pd.DataFrame, findings: Findings | None = None) -> dict[str
             figures["confusion_main_group"] = confusion(findings.judgement, "main_group", ONE_COLUMN)
             figures["confusion_bus_class"] = confusion(findings.judgement, "bus_class", TWO_COLUMNS)
             figures["reliability"] = reliability(findings.judgement)
+            figures |= stressed(findings.judgement)
         if findings and findings.latent_space is not None:
             figures["latent_space"] = latent_space(features, findings.latent_space)
         if findings and findings.stability is not None:
             figures["bic_and_stability"] = bic_and_stability(findings.stability)
         return figures
+
+
+def stressed(judgement: Judgement) -> dict[str, Figure]:
+    """How answers hold for shorter and noisier spectra, for each class, and where noise draws disagree."""
+    drawing = {
+        "conditions": (stress_figures.conditions, TWO_COLUMNS),
+        "classes": (stress_figures.classes, TWO_COLUMNS),
+        "draws": (stress_figures.draws, ONE_COLUMN),
+    }
+    tables = judgement.stress
+    return {name: draw(tables[name], width=width) for name, (draw, width) in drawing.items() if name in tables}
 
 
 def write(figures: Mapping[str, Figure], folder: str | Path) -> list[Path]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from astrd.dataset import FEATURES_PATH, INTERIM_FOLDER, DatasetRef, DataSource
 from astrd.evaluation import OUT_OF_FOLD_TABLE
 from astrd.metrics import Array
 from astrd.promotion import SELECTION_SCORE
+from astrd.stress import TABLES
 from astrd.taxonomy import BUS_CLASSES, LABELS, Target, bus_codes
 from astrd.tracking import Tag
 
@@ -30,6 +32,7 @@ class Judgement:
     that had not seen the asteroid.
 
     `probabilities` has shape (n, 26); `temperature` is the one by which the served network divides its logits.
+    `stress` holds the tables of `stress.TABLES` that were logged.
     """
 
     model: str
@@ -37,6 +40,7 @@ class Judgement:
     catalogued: tuple[str, ...]
     probabilities: Array
     temperature: float
+    stress: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     def truth(self, level: Target) -> list[str]:
         """The catalogued label at a level of the taxonomy, for each asteroid."""
@@ -168,6 +172,11 @@ def _judgement(run_id: str, trained: list[Run]) -> Judgement | None:
         tuple(table["catalogued"]),
         table[[f"probability_{name}" for name in BUS_CLASSES]].to_numpy(dtype=float),
         run.data.metrics.get("temperature", 1.0),
+        {
+            name: tried
+            for name, path in TABLES.items()
+            if (tried := tracking.logged_table(run.info.run_id, path)) is not None
+        },
     )
 
 

@@ -32,6 +32,9 @@ Array = NDArray[np.float64]
 COVERAGES: Final = (0.9, 0.95)
 """Of the prediction sets that are tried."""
 
+TABLES: Final = {name: f"stress/{name}.csv" for name in ("conditions", "classes", "draws", "strangers")}
+"""Under which names a training run logs the tables of this room."""
+
 DRAWS: Final = 20
 STRANGERS: Final = 300
 """Strange spectra of each kind."""

@@ -342,8 +342,9 @@ def name_of(run_id: str) -> str:
 
 
 def logged_table(run_id: str, path: str) -> pd.DataFrame | None:
-    """A table that `StepRun.log_table` logged at the top of a run's artifacts, or None; designations are text."""
-    if path not in {file.path for file in mlflow.MlflowClient().list_artifacts(run_id)}:
+    """A table that `StepRun.log_table` logged, or None; designations are text."""
+    folder = path.rpartition("/")[0] or None
+    if path not in {file.path for file in mlflow.MlflowClient().list_artifacts(run_id, folder)}:
         return None
     text = mlflow.artifacts.load_text(f"runs:/{run_id}/{path}")
     return pd.read_csv(io.StringIO(text), dtype={"designation": str})

@@ -89,8 +89,8 @@ def _log_stress(
     classes = stress.by_class(train, answers[degraded[0].condition])
     draws = stress.by_draws(train, raw, validation.fitted)
     strangers = stress.by_stranger(train, degraded[0].outlier_score)
-    for table, path in ((conditions, "conditions"), (classes, "classes"), (draws, "draws"), (strangers, "strangers")):
-        run.log_table(table.round(4), f"stress/{path}.csv")
+    for table, path in zip((conditions, classes, draws, strangers), stress.TABLES.values(), strict=True):
+        run.log_table(table.round(4), path)
     run.log_figure(
         stress_figures.conditions(conditions, f"{name}: shorter and noisier spectra"), "stress/conditions.png"
     )
