@@ -38,12 +38,12 @@ class Autoencoder:
     """Strided convolutions and a dense layer down to `latent` numbers, and the mirror of them up again."""
 
     latent: int
-    filters: tuple[int, ...] = (24, 40, 48)
+    filters: tuple[int, ...] = (8, 16, 32)
     kernel_sizes: tuple[int, ...] = (5, 5, 3)
     units: int = 96
-    copies: int = 12  # of each spectrum in an epoch: itself, and draws from the Gaussian of its neighbours
+    copies: int = 6  # of each spectrum in an epoch: itself, and draws from the Gaussian of its neighbours
     schedule: Schedule = field(
-        default_factory=lambda: Schedule(patience=25, batch_size=128, weight_decay=0.03, averaging=0.995)
+        default_factory=lambda: Schedule(patience=25, batch_size=128, weight_decay=0.03, averaging=0.997)
     )
     seed: int = 0
     on_epoch: Callable[[int, float], None] = field(default=lambda epoch, loss: None, repr=False, compare=False)

@@ -117,7 +117,7 @@ def cluster_spectra(spectra: Mapping[int, tuple[Array, Array]], titles: Mapping[
     lines = -(-len(spectra) // columns)
     figure = Figure(figsize=(2.7 * columns + 0.6, 2.4 * lines + 0.8), layout="constrained")
     figure.suptitle(title)
-    every = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat
+    every = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, (number, (mean, spread)) in zip(every, spectra.items(), strict=False):
         axes.fill_between(WAVELENGTH, mean - spread, mean + spread, color=GROUP_COLOURS["C"], alpha=0.25, linewidth=0)
         axes.plot(WAVELENGTH, mean, color=GROUP_COLOURS["C"])

@@ -33,7 +33,10 @@ Advance = Callable[[int], None]
 LATENT_DIMENSIONS = PLANE, PRIMARY = 2, 5
 """Latent dimensions of the autoencoder that is drawn as a map, and of the one whose space is clustered."""
 
-KIND_OF_MAP = {"main_group": MAIN_GROUP_TABLE, "bus_class": BUS_CLASS_TABLE}
+COPIES = {PLANE: 24, PRIMARY: 6}
+"""Of each spectrum in an epoch: a surface of two dimensions has to bend, and so needs its gaps filled, much more."""
+
+TABLE_OF_LEVEL = {"main_group": MAIN_GROUP_TABLE, "bus_class": BUS_CLASS_TABLE}
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ def _child(parent_run_id: str, kind: str, name: str, features: DatasetRef) -> It
 
 
 def _compress(parent_run_id: str, survey: Survey, latent: int, seed: int, epochs: int, advance: Advance) -> Compressed:
-    model = Autoencoder(latent, seed=seed)
+    model = Autoencoder(latent, copies=COPIES[latent], seed=seed)
     model = replace(model, schedule=replace(model.schedule, epochs=epochs))
     train, test = survey.train, survey.test
     with _child(parent_run_id, "autoencoder", model.name, survey.features) as run:
@@ -208,7 +211,7 @@ def _cluster_space(
 def _log_clusters(run: StepRun, survey: Survey, mixture: Mixture, coordinates: Array, space: str) -> dict[str, float]:
     """Log the clusters' tables and figures; returns their number and agreement with the taxonomy."""
     numbers, spectra = mixture.clusters(coordinates), survey.spectra
-    for level, path in KIND_OF_MAP.items():
+    for level, path in TABLE_OF_LEVEL.items():
         counts = clusters.counts_by(level, numbers, spectra)
         run.log_table(counts, path)
         title = f"Clusters of {space} and {plots.TARGET_TITLE[level]}"
