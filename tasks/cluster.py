@@ -36,6 +36,9 @@ LATENT_DIMENSIONS = PLANE, PRIMARY = 2, 5
 COPIES = {PLANE: 24, PRIMARY: 6}
 """Of each spectrum in an epoch: a surface of two dimensions has to bend, and so needs its gaps filled, much more."""
 
+SHARE_OF_EPOCHS = {PLANE: 0.5, PRIMARY: 1.0}
+"""Of the run's epochs: those with more copies are longer, and fewer of them are enough."""
+
 TABLE_OF_LEVEL = {"main_group": MAIN_GROUP_TABLE, "bus_class": BUS_CLASS_TABLE}
 
 
@@ -127,7 +130,7 @@ def _child(parent_run_id: str, kind: str, name: str, features: DatasetRef) -> It
 
 def _compress(parent_run_id: str, survey: Survey, latent: int, seed: int, epochs: int, advance: Advance) -> Compressed:
     model = Autoencoder(latent, copies=COPIES[latent], seed=seed)
-    model = replace(model, schedule=replace(model.schedule, epochs=epochs))
+    model = replace(model, schedule=replace(model.schedule, epochs=max(1, round(SHARE_OF_EPOCHS[latent] * epochs))))
     train, test = survey.train, survey.test
     with _child(parent_run_id, "autoencoder", model.name, survey.features) as run:
         run.log_params(model.params)
