@@ -12,7 +12,7 @@ from astrd import audit as library
 from astrd import dataset, discovery_plots, tracking
 from astrd.audit import AUDITED, LABEL_AUDIT_TABLE, OutOfFold
 from astrd.dataset import DatasetRef, LabelledSpectra, concatenated
-from astrd.taxonomy import LABELS
+from astrd.taxonomy import LABELS, Target
 from astrd.tracking import Tag
 from tasks.progress import step
 
@@ -22,7 +22,7 @@ class Audit:
     """What the step hands on: its run, and the number of contradicted labels by level."""
 
     run_id: str
-    contradicted: dict[str, int]
+    contradicted: dict[Target, int]
 
 
 @task(name="audit", cache_policy=NO_CACHE)
