@@ -11,6 +11,7 @@ from rich.table import Table
 
 from astrd.audit import LABEL_AUDIT_TABLE
 from astrd.dataset import DatasetRef
+from astrd.plots import TARGET_TITLE
 from astrd.tracking import REGISTERED_CNN, Alias
 from tasks.audit import Audit
 from tasks.cluster import LATENT_DIMENSIONS, Discovery
@@ -76,15 +77,14 @@ def of_discovery(console: Console, discovery: Discovery) -> None:
         ]
         table.add_row(str(latent), *cells)
     console.print(table)
-    _say(console, f"{discovery.clusters} clusters; tables and figures are in MLflow, run {discovery.run_id}")
+    _say(console, f"{discovery.clusters} clusters: MLflow run {discovery.run_id}")
 
 
 def of_audit(console: Console, audit: Audit) -> None:
     """How many labels are in doubt, and where they are listed."""
-    counts = " and ".join(f"{count} of the {level.replace('_', ' ')}" for level, count in audit.contradicted.items())
-    _say(
-        console, f"Labels that every model contradicts: {counts}; {LABEL_AUDIT_TABLE} of run {audit.run_id} lists them"
-    )
+    counts = ", ".join(f"{count} of {TARGET_TITLE[level]}" for level, count in audit.contradicted.items())
+    _say(console, f"Labels that every model contradicts: {counts}")
+    _say(console, f"They are listed in {LABEL_AUDIT_TABLE}: MLflow run {audit.run_id}")
 
 
 def of_pipeline(console: Console, result: PipelineResult) -> None:

@@ -13,7 +13,7 @@ from astrd import dataset, discovery_plots, tracking
 from astrd.audit import AUDITED, LABEL_AUDIT_TABLE, OutOfFold
 from astrd.dataset import DatasetRef, LabelledSpectra, concatenated
 from astrd.evaluation import OUT_OF_FOLD_TABLE
-from astrd.taxonomy import LABELS
+from astrd.taxonomy import LABELS, Target
 from astrd.tracking import Tag
 from tasks.progress import step
 
@@ -23,7 +23,7 @@ class Audit:
     """What the step hands on: its run, and the number of contradicted labels by level."""
 
     run_id: str
-    contradicted: dict[str, int]
+    contradicted: dict[Target, int]
 
 
 @task(name="audit", cache_policy=NO_CACHE)
