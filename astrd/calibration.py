@@ -52,3 +52,17 @@ def expected_calibration_error(probabilities: Array, truth: NDArray[np.integer])
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
     gap = np.abs(np.bincount(bins, right - confidence, minlength=BINS))
     return float(gap.sum() / len(truth))
+
+
+def error_of_perfect(probabilities: Array, draws: int = 100) -> float:
+    """The calibration error below which perfect probabilities stay 19 times in 20: bins of few spectra scatter.
+
+    Truths are drawn from the probabilities themselves, so that these are perfect.
+    """
+    random = np.random.default_rng(0)
+    cumulated = probabilities.cumsum(axis=1)
+    errors = []
+    for _ in range(draws):
+        truth = (cumulated < random.random((len(probabilities), 1)) * cumulated[:, -1:]).sum(axis=1)
+        errors.append(expected_calibration_error(probabilities, truth))
+    return float(np.quantile(errors, 0.95))

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from astrd.calibration import expected_calibration_error
+from astrd.calibration import error_of_perfect, expected_calibration_error
 from astrd.conformal import GradedSets
 from astrd.dataset import LabelledSpectra
 from astrd.degraded import Degraded
@@ -83,6 +83,7 @@ def by_condition(
             row[f"{level}_accuracy"] = float((answer.argmax(axis=1) == truth).mean())
             row[f"{level}_confidence"] = float(answer.max(axis=1).mean())
             row[f"{level}_calibration_error"] = expected_calibration_error(answer, truth)
+            row[f"{level}_error_of_perfect"] = error_of_perfect(answer)
         for coverage, inside in answers.sets.items():
             row[f"held_at_{coverage:.0%}"] = float(inside[everyone, train.bus].mean())
             row[f"set_size_at_{coverage:.0%}"] = float(inside.sum(axis=1).mean())

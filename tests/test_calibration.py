@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astrd.calibration import at_temperature, expected_calibration_error, fit_temperature
+from astrd.calibration import at_temperature, error_of_perfect, expected_calibration_error, fit_temperature
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -78,3 +78,12 @@ def test_a_truth_without_probability_does_not_break_the_fit() -> None:
     probabilities[0] = np.eye(26)[0]
     truth[0] = 1
     assert np.isfinite(fit_temperature(probabilities, truth))
+
+
+def test_honest_probabilities_err_as_perfect_ones_do_and_others_more() -> None:
+    probabilities, truth = honest(4, size=1000)
+    limit = error_of_perfect(probabilities)
+    assert 0.01 < limit < 0.08
+    assert expected_calibration_error(probabilities, truth) < 1.3 * limit
+    assert expected_calibration_error(at_temperature(probabilities, 0.5), truth) > limit
+    assert error_of_perfect(honest(4, size=8000)[0]) < 0.7 * limit
