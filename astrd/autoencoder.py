@@ -72,7 +72,7 @@ class Autoencoder:
         mean, deviation = standardisation(spectra.reflectance[~held_out])
         standardised = (spectra.reflectance - mean) / deviation
         x = standardised.astype(np.float32)
-        start = build(self, self.seed)
+        start = self._training.build(self.seed)
         components = _components(standardised[~held_out], self.latent)
         start.get_layer("projection").set_weights([components.T])
         start.get_layer("decoder").get_layer("expansion").set_weights([components])

@@ -122,7 +122,7 @@ def cluster_spectra(spectra: Mapping[int, tuple[Array, Array]], titles: Mapping[
         axes.fill_between(WAVELENGTH, mean - spread, mean + spread, color=GROUP_COLOURS["C"], alpha=0.25, linewidth=0)
         axes.plot(WAVELENGTH, mean, color=GROUP_COLOURS["C"])
         axes.set_title(titles[number], fontsize=9)
-        axes.tick_params(labelsize=8)
+        axes.tick_params(labelsize=8, labelbottom=True)
     for place, axes in enumerate(every):
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_visible(place < len(spectra))

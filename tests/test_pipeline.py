@@ -287,13 +287,13 @@ class TestDiscovery:
 
     def test_the_audit_lists_labels_that_every_model_contradicts(self, main_job: MainJob) -> None:
         run = the_step(main_job, "audit")
-        audit = table(main_job, run, LABEL_AUDIT_TABLE)
+        audit = table(main_job, run, LABEL_AUDIT_TABLE).astype({"designation": str})
         answers = {name: table(main_job, training(main_job, name), "out_of_fold.csv") for name in CANDIDATES}
         listed = audit[audit["level"] == "bus_class"]
         assert len(listed) == run.data.metrics["contradicted_bus_class"] > 0
         for entry in listed.itertuples():
             for answer in answers.values():
-                row = answer[answer["designation"] == entry.designation].iloc[0]
+                row = answer[answer["designation"].astype(str) == entry.designation].iloc[0]
                 assert row["predicted"] != row["catalogued"] == entry.catalogued != entry.suggested
         assert listed["probability"].is_monotonic_decreasing
         assert audit["draw_share"].between(0, 1).all()
