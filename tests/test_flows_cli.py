@@ -19,7 +19,9 @@ from astrd.tracking import Tag
 from tasks.tune import TUNING_FOLDER
 from workplace import ROOT, Workplace, wait_until
 
-COMMANDS = ("pipeline", "ingest", "features", "train", "tune", "promote", "score", "schedule")
+COMMANDS = (
+    "pipeline", "ingest", "features", "train", "tune", "cluster", "audit", "promote", "score", "schedule",
+)  # fmt: skip
 
 Call = Callable[..., tuple[int, str]]
 
