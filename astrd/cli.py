@@ -191,11 +191,11 @@ def _tracked(items: Sequence[_Item], what: str) -> Iterable[_Item]:
 
 
 def _print(answers: pd.DataFrame, source: Provenance, coverage: float, draws: int, explain: bool) -> None:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))  # all of it in 80 columns
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)  # all of it in 80 columns
     stays = ["stays"] if draws else []
     for name in ("spectrum", "group", "p", *stays, "class", "p", *stays, f"{coverage:.0%} set", "outlier"):
         is_set = name.endswith("set")
-        table.add_column(name, overflow="fold", no_wrap=not is_set, min_width=8 if is_set else None)
+        table.add_column(name, overflow="fold", no_wrap=not is_set, min_width=7 if is_set else None)
     for row in answers.itertuples(index=False):
         table.add_row(
             escape(row.designation), row.main_group, f"{row.main_group_probability:.3f}",
