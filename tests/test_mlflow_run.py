@@ -104,7 +104,8 @@ def test_the_main_job_of_a_clone_nests_under_the_run_that_mlflow_made(
     assert parent.data.tags[Tag.STEP] == "pipeline"
     nested = [run for run in runs if run.data.tags.get(Tag.PARENT) == parent.info.run_id]
     found = Counter(run.data.tags[Tag.STEP] for run in nested)
-    assert found == {"ingest": 1, "features": 1, "tune": 2, "train": 10, "promote": 1}
+    steps = {"ingest": 1, "features": 1, "tune": 2, "train": 11, "cluster": 1, "audit": 1, "promote": 1, "explore": 1}
+    assert found == steps
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert {run.info.experiment_id for run in runs} == {parent.info.experiment_id}
     assert {run.data.tags[Tag.DATA_SOURCE] for run in runs} == {"simulated"}
