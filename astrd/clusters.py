@@ -8,9 +8,7 @@ flat around its lowest point, where chance decides. If none is stable, it is the
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Final
@@ -43,7 +41,6 @@ STABILITY_TABLE: Final = "bic_and_stability.csv"
 """Names of the tables that a clustering leaves behind."""
 
 _SMALLEST_VARIANCE: Final = 1e-4  # of a component, in units of the space's
-_THREADS: Final = 2
 
 
 @dataclass(frozen=True)
@@ -92,8 +89,8 @@ def fit_mixture(coordinates: Array, components: int, seeds: Sequence[int] = rang
     """The likeliest of the mixtures to which the seeds lead, of coordinates (n, d)."""
     scaler = StandardScaler().fit(coordinates)
     scaled = scaler.transform(coordinates)
-    with _in_threads() as pool:
-        fits = list(pool.map(lambda seed: _fit(scaled, components, seed), seeds))
+    with threadpool_limits(1):
+        fits = [_fit(scaled, components, seed) for seed in seeds]
     return Mixture(scaler, max(fits, key=lambda fit: fit.lower_bound_))
 
 
@@ -118,10 +115,10 @@ def cluster(
     random = np.random.default_rng(0)
     samples = [scaled[random.integers(len(scaled), size=len(scaled))] for _ in range(bootstraps)]
     likeliest, rows = [], []
-    with _in_threads() as pool:
+    with threadpool_limits(1):  # the matrices are small: sharing them out takes ten times as long
         for components in range(1, most_components + 1):
-            fits = list(pool.map(lambda seed, k=components: _fit(scaled, k, seed), range(seeds)))
-            resampled = list(pool.map(lambda sample, k=components: _fit(sample, k, 0, 2), samples))
+            fits = [_fit(scaled, components, seed) for seed in range(seeds)]
+            resampled = [_fit(sample, components, seed=0) for sample in samples]
             best = max(fits, key=lambda fit: fit.lower_bound_)
             likeliest.append(best)
             labels = best.predict(scaled)
@@ -257,19 +254,10 @@ def in_words(p: float) -> str:
     return f"{verdict}: the chance that a Gaussian sample looks so strange is {chance}"
 
 
-@contextmanager
-def _in_threads() -> Iterator[ThreadPoolExecutor]:
-    """Two fits at a time, each with one thread, beat one fit with two: its matrices are small."""
-    with threadpool_limits(1), ThreadPoolExecutor(_THREADS) as pool:
-        yield pool
-
-
-def _fit(scaled: Array, components: int, seed: int, starts: int = 1) -> GaussianMixture:
+def _fit(scaled: Array, components: int, seed: int) -> GaussianMixture:
     with warnings.catch_warnings():  # a fit that stops early is only less likely, and the likeliest is taken
         warnings.simplefilter("ignore", ConvergenceWarning)
-        mixture = GaussianMixture(
-            components, random_state=seed, n_init=starts, max_iter=200, reg_covar=_SMALLEST_VARIANCE
-        )
+        mixture = GaussianMixture(components, random_state=seed, max_iter=200, reg_covar=_SMALLEST_VARIANCE)
         return mixture.fit(scaled)
 
 
