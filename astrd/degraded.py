@@ -33,6 +33,7 @@ SIGNAL_TO_NOISE: Final = (100, 50, 30, 20, 10)
 
 AS_OBSERVED: Final = "as observed"
 _SEED: Final = 0
+_WAYS: Final = 8  # in which missing channels are filled: fewer than for an answer, as means of many spectra ask for
 _SLACK: Final = 1e-9
 
 
@@ -87,7 +88,7 @@ def degrade(
             def calibrated(spectra: Array, model: Fitted = fitted[fold]) -> Array:
                 return at_temperature(model.probabilities(spectra), temperature)
 
-            probabilities[rows] = averaged(calibrated, spaces[fold], reflectance[rows], missing[rows])
+            probabilities[rows] = averaged(calibrated, spaces[fold], reflectance[rows], missing[rows], _WAYS)
             score[rows] = spaces[fold].outlier_scores(filled(spaces[fold], reflectance[rows], missing[rows]))
         results.append(Degraded(condition, probabilities, missing, channel_noise(spectra), score))
         on_condition(len(results))

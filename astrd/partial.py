@@ -35,15 +35,19 @@ def filled(space: SpectralSpace, reflectance: Array, missing: Mask) -> Array:
 
 
 def averaged(
-    probabilities_of: Callable[[Array], Array], space: SpectralSpace, reflectance: Array, missing: Mask
+    probabilities_of: Callable[[Array], Array],
+    space: SpectralSpace,
+    reflectance: Array,
+    missing: Mask,
+    ways: int = COMPLETIONS,
 ) -> Array:
     """Probabilities (n, labels) of spectra (n, 49), averaged over what their missing channels (n, 49) may have been."""
     probabilities = probabilities_of(reflectance)
     for channels, rows in by_pattern(missing):
         if channels.any():
-            completions = space.completions(reflectance[rows], channels, COMPLETIONS)
+            completions = space.completions(reflectance[rows], channels, ways)
             answers = probabilities_of(completions.reshape(-1, len(WAVELENGTH)))
-            probabilities[rows] = answers.reshape(len(rows), COMPLETIONS, -1).mean(axis=1)
+            probabilities[rows] = answers.reshape(len(rows), ways, -1).mean(axis=1)
     return probabilities
 
 
