@@ -193,7 +193,7 @@ def build(architecture: Autoencoder, seed: int) -> keras.Model:
     units, latent, channels = architecture.units, architecture.latent, len(WAVELENGTH)
 
     def dense(size: int) -> keras.layers.Layer:
-        return layers.Dense(size, activation="relu", kernel_initializer=keras.initializers.HeNormal(seed=next(seeds)))
+        return layers.Dense(size, activation="gelu", kernel_initializer=keras.initializers.HeNormal(seed=next(seeds)))
 
     def linear(size: int, name: str) -> keras.layers.Layer:
         return layers.Dense(size, use_bias=False, kernel_initializer="zeros", name=name)
@@ -211,7 +211,7 @@ def build(architecture: Autoencoder, seed: int) -> keras.Model:
     hidden = layers.Reshape((channels, 1))(spectrum)
     for filters, kernel_size in zip(architecture.filters, architecture.kernel_sizes, strict=True):
         hidden = layers.Conv1D(
-            filters, kernel_size, strides=2, padding="same", activation="relu",
+            filters, kernel_size, strides=2, padding="same", activation="gelu",
             kernel_initializer=keras.initializers.HeNormal(seed=next(seeds)),
         )(hidden)  # fmt: skip
     hidden = dense(units)(layers.Flatten()(hidden))
