@@ -61,7 +61,7 @@ def conditions(table: pd.DataFrame, title: str = "", width: float = 11) -> Figur
             )
     assert first is not None
     first.set_ylabel("share of the training part, out of fold")
-    first.text(-0.28, 0.54, "classes in a 90% set:", fontsize=_SMALL, color="0.35", ha="left")
+    first.text(-0.2, 0.54, "classes in a 90% set:", fontsize=_SMALL, color="0.35", ha="left")
     first.legend(frameon=False, fontsize=_SMALL, loc="lower left", bbox_to_anchor=(0, 0.1), ncols=2)
     return figure
 
