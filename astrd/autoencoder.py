@@ -41,7 +41,7 @@ class Autoencoder:
     filters: tuple[int, ...] = (8, 16, 32)
     kernel_sizes: tuple[int, ...] = (5, 5, 3)
     units: int = 96
-    copies: int = 6  # of each spectrum in an epoch: itself, and draws from the Gaussian of its neighbours
+    copies: int = 8  # of each spectrum in an epoch: itself, and draws from the Gaussian of its neighbours
     schedule: Schedule = field(
         default_factory=lambda: Schedule(patience=25, batch_size=128, weight_decay=0.03, averaging=0.997)
     )
@@ -228,7 +228,8 @@ def rms(difference: Array) -> Array:
 
 
 def _components(centred: Array, latent: int) -> Array:
-    return np.linalg.svd(centred, full_matrices=False)[2][:latent]
+    """(n, 49) to the (latent, 49) directions of largest variance."""
+    return np.asarray(np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :latent].T)
 
 
 def _with_neighbours(x: NDArray[np.float32], copies: int, random: np.random.Generator) -> NDArray[np.float32]:

@@ -108,7 +108,7 @@ def cluster(
     Clustering
         With a table of one row a number of components: `components`, `bic` of the likeliest fit, `ari_seeds_mean` and
         `_sd` between fits of all pairs of seeds, `ari_bootstrap_mean` and `_sd` between that fit and those to
-        bootstraps, `stable`, `chosen`.
+        bootstraps, which start at its centres: chance in the start counts once, `stable`, `chosen`.
     """
     scaler = StandardScaler().fit(coordinates)
     scaled = scaler.transform(coordinates)
@@ -118,8 +118,8 @@ def cluster(
     with threadpool_limits(1):  # the matrices are small: sharing them out takes ten times as long
         for components in range(1, most_components + 1):
             fits = [_fit(scaled, components, seed) for seed in range(seeds)]
-            resampled = [_fit(sample, components, seed=0) for sample in samples]
             best = max(fits, key=lambda fit: fit.lower_bound_)
+            resampled = [_fit(sample, components, seed=0, centres=best.means_) for sample in samples]
             likeliest.append(best)
             labels = best.predict(scaled)
             between_seeds = [adjusted_rand_score(a, b) for a, b in combinations([f.predict(scaled) for f in fits], 2)]
@@ -254,10 +254,12 @@ def in_words(p: float) -> str:
     return f"{verdict}: the chance that a Gaussian sample looks so strange is {chance}"
 
 
-def _fit(scaled: Array, components: int, seed: int) -> GaussianMixture:
+def _fit(scaled: Array, components: int, seed: int, centres: Array | None = None) -> GaussianMixture:
     with warnings.catch_warnings():  # a fit that stops early is only less likely, and the likeliest is taken
         warnings.simplefilter("ignore", ConvergenceWarning)
-        mixture = GaussianMixture(components, random_state=seed, max_iter=200, reg_covar=_SMALLEST_VARIANCE)
+        mixture = GaussianMixture(
+            components, random_state=seed, max_iter=200, reg_covar=_SMALLEST_VARIANCE, means_init=centres
+        )
         return mixture.fit(scaled)
 
 

@@ -300,3 +300,15 @@ def test_deleted_and_unknown_runs_do_not_exist(search: str) -> None:
     mlflow.MlflowClient().delete_run(search)
     assert not tracking.run_exists(search)
     assert not tracking.run_exists("0" * 32)
+
+
+def test_a_logged_table_is_read_as_it_was_and_numbers_of_asteroids_stay_text(store: Path) -> None:
+    table = pd.DataFrame({"designation": ["1", "1996 PW"], "name": ["Ceres", ""], "score": [0.5, 1.0]})
+    with tracking.flow_run("train") as parent, tracking.step_run(parent, "train", "x") as step:
+        step.log_table(table, "table.csv")
+    read = tracking.read_table(step.run_id, "table.csv")
+    pd.testing.assert_frame_equal(read, table)
+    alone = pd.DataFrame({"designation": ["433"]})
+    with tracking.flow_run("train") as parent, tracking.step_run(parent, "train", "x") as step:
+        step.log_table(alone, "table.csv")
+    assert tracking.read_table(step.run_id, "table.csv")["designation"].tolist() == ["433"]
