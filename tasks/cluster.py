@@ -33,7 +33,7 @@ Advance = Callable[[int], None]
 LATENT_DIMENSIONS = PLANE, PRIMARY = 2, 5
 """Latent dimensions of the autoencoder that is drawn as a map, and of the one whose space is clustered."""
 
-COPIES = {PLANE: 16, PRIMARY: 8}
+COPIES = {PLANE: 24, PRIMARY: 8}
 """Of each spectrum in an epoch: a surface of two dimensions has to bend, and so needs its gaps filled, much more."""
 
 SHARE_OF_EPOCHS = {PLANE: 0.5, PRIMARY: 1.0}

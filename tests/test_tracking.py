@@ -303,12 +303,16 @@ def test_deleted_and_unknown_runs_do_not_exist(search: str) -> None:
 
 
 def test_a_logged_table_is_read_as_it_was_and_numbers_of_asteroids_stay_text(store: Path) -> None:
-    table = pd.DataFrame({"designation": ["1", "1996 PW"], "name": ["Ceres", ""], "score": [0.5, 1.0]})
+    table = pd.DataFrame({"designation": ["1", "1996 PW"], "score": [0.5, 1.0]})
     with tracking.flow_run("train") as parent, tracking.step_run(parent, "train", "x") as step:
         step.log_table(table, "table.csv")
-    read = tracking.read_table(step.run_id, "table.csv")
-    pd.testing.assert_frame_equal(read, table)
+        step.log_table(table, "deep/table.csv")
+    for path in ("table.csv", "deep/table.csv"):
+        pd.testing.assert_frame_equal(tracking.logged_table(step.run_id, path), table)
+    assert tracking.logged_table(step.run_id, "deep/other.csv") is None
     alone = pd.DataFrame({"designation": ["433"]})
     with tracking.flow_run("train") as parent, tracking.step_run(parent, "train", "x") as step:
         step.log_table(alone, "table.csv")
-    assert tracking.read_table(step.run_id, "table.csv")["designation"].tolist() == ["433"]
+    read = tracking.logged_table(step.run_id, "table.csv")
+    assert read is not None
+    assert read["designation"].tolist() == ["433"]
