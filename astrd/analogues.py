@@ -53,7 +53,9 @@ class Archive:
             path, designation=self.designation, name=self.name, bus_class=bus_class, reflectance=self.reflectance
         )
 
-    def nearest(self, reflectance: Array, seen: NDArray[np.bool_]) -> tuple[NDArray[np.int64], Array]:
+    def nearest(
+        self, reflectance: Array, seen: NDArray[np.bool_], count: int = ANALOGUES
+    ) -> tuple[NDArray[np.int64], Array]:
         """The asteroids most like each spectrum, the nearest first, and how far they are.
 
         Parameters
@@ -64,20 +66,21 @@ class Archive:
         Returns
         -------
         rows, distance
-            Both (m, 5), or fewer columns if the archive holds fewer: rows of the archive, and the root mean square
+            Both (m, count), or fewer columns if the archive holds fewer: rows of the archive, and the root mean square
             difference of reflectance over the seen channels.
         """
-        parts = [self._nearest(reflectance[i : i + _CHUNK], seen[i : i + _CHUNK]) for i in range(0, len(seen), _CHUNK)]
+        chunks = (slice(i, i + _CHUNK) for i in range(0, len(seen), _CHUNK))
+        parts = [self._nearest(reflectance[chunk], seen[chunk], count) for chunk in chunks]
         if not parts:
-            return np.empty((0, ANALOGUES), dtype=np.int64), np.empty((0, ANALOGUES))
+            return np.empty((0, count), dtype=np.int64), np.empty((0, count))
         rows, distance = zip(*parts, strict=True)
         return np.concatenate(rows), np.concatenate(distance)
 
-    def _nearest(self, reflectance: Array, seen: NDArray[np.bool_]) -> tuple[NDArray[np.int64], Array]:
+    def _nearest(self, reflectance: Array, seen: NDArray[np.bool_], count: int) -> tuple[NDArray[np.int64], Array]:
         weight = seen / seen.sum(axis=1, keepdims=True)
         # |a - b|^2 less the |a|^2 that is the same for all of the archive: two products of matrices
         squared = weight @ (self.reflectance**2).T - 2 * (weight * reflectance) @ self.reflectance.T
-        few = min(ANALOGUES, len(self.bus))
+        few = min(count, len(self.bus))
         rows = np.argpartition(squared, few - 1, axis=1)[:, :few]
         difference = self.reflectance[rows] - reflectance[:, None]
         distance = np.sqrt((weight[:, None] * difference**2).sum(axis=2))

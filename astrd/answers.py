@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from astrd.dataset import written_whole
 from astrd.reading import printable
 
 LISTED: Final = ";"
@@ -54,17 +54,8 @@ def with_origin(answers: pd.DataFrame, paths: Sequence[Path], source: Provenance
 
 def write(answers: pd.DataFrame, path: Path) -> None:
     """Write a table of answers, whole or not at all."""
-    write_whole(path, lambda partial: FORMATS[path.suffix.lower()](answers, partial))
-
-
-def write_whole(path: Path, write_to: Callable[[Path], object]) -> None:
-    """Let a file be written beside its place, and put it there when it is whole."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write_to(partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with written_whole(path) as partial:
+        FORMATS[path.suffix.lower()](answers, partial)
 
 
 def _write_csv(answers: pd.DataFrame, path: Path) -> None:

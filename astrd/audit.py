@@ -7,15 +7,15 @@ which is fitted in a moment to the four folds that leave the asteroid out: it an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.neighbors import NearestNeighbors
 
+from astrd.analogues import Archive, full_name
 from astrd.classical import svm
 from astrd.dataset import LabelledSpectra
 from astrd.metrics import levels
@@ -109,24 +109,15 @@ def draw_shares(audit: pd.DataFrame, train: LabelledSpectra, raw: pd.DataFrame, 
     return shares
 
 
-def neighbours(designations: Sequence[str], spectra: LabelledSpectra, names: Mapping[str, str]) -> list[str]:
-    """The nearest spectra to each, with their Bus classes, such as `1 Ceres (C); 10 Hygiea (C)`.
-
-    Parameters
-    ----------
-    names
-        Names by designation, of those that have one.
-    """
-    row_of = {designation: row for row, designation in enumerate(spectra.designation)}
+def neighbours(designations: Sequence[str], archive: Archive) -> list[str]:
+    """The asteroids most like each other one, with their Bus classes, such as `1 Ceres (C); 10 Hygiea (C)`."""
+    row_of = {designation: row for row, designation in enumerate(archive.designation)}
     rows = [row_of[designation] for designation in designations]
-    if not rows:
-        return []
-    index = NearestNeighbors(n_neighbors=NEIGHBOURS + 1).fit(spectra.reflectance)
-    nearest = index.kneighbors(spectra.reflectance[rows], return_distance=False)
+    spectra = archive.reflectance[rows]
+    nearest, _ = archive.nearest(spectra, np.ones(spectra.shape, dtype=bool), NEIGHBOURS + 1)
     return [
         "; ".join(
-            f"{' '.join(filter(None, (spectra.designation[i], names.get(spectra.designation[i]))))} "
-            f"({BUS_CLASSES[spectra.bus[i]]})"
+            f"{full_name(archive.designation[i], archive.name[i])} ({BUS_CLASSES[archive.bus[i]]})"
             for i in [i for i in near if i != row][:NEIGHBOURS]
         )
         for row, near in zip(rows, nearest, strict=True)

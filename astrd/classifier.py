@@ -6,7 +6,7 @@ It needs ONNX Runtime and no TensorFlow, and does the smoothing itself, so that 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -21,9 +21,9 @@ from astrd.conformal import DEFAULT_COVERAGE
 from astrd.explanation import explanation
 from astrd.onnx_network import OnnxNetwork
 from astrd.partial import TRUSTED_EXTRAPOLATION, averaged, by_pattern, filled
-from astrd.smoothing import NORMALISATION_CHANNEL, WAVELENGTH, bus_smoothing
+from astrd.smoothing import NORMALISATION_CHANNEL, WAVELENGTH
 from astrd.spectra import channel_faults
-from astrd.spectrum import Spectrum, SpectrumError, channel_noise, channels_outside
+from astrd.spectrum import Spectrum, SpectrumError, channel_noise, channels_outside, noisy, smoothed
 from astrd.taxonomy import BUS_CLASSES, MAIN_GROUPS, ROLL_UP
 from astrd.unlearned import resembles_q
 from astrd.widening import flattened
@@ -116,11 +116,9 @@ class Classifier:
         answers = self._answers([spectrum.designation for spectrum in spectra], seen, coverage)
         if draws:
             shares = self._draw_shares(spectra, draws)
-            for level in ("main_group", "bus_class"):
-                names = MAIN_GROUPS if level == "main_group" else BUS_CLASSES
-                of_level = shares[:, : len(MAIN_GROUPS)] if level == "main_group" else shares[:, len(MAIN_GROUPS) :]
-                chosen = [names.index(name) for name in answers[level]]
-                answers[f"{level}_draw_share"] = of_level[np.arange(len(spectra)), chosen]
+            for level, prefix in (("main_group", "group_"), ("bus_class", "")):
+                chosen = [_LABELS.index(f"{prefix}{name}") for name in answers[level]]
+                answers[f"{level}_draw_share"] = shares[np.arange(len(spectra)), chosen]
             answers[[f"draw_share_{name}" for name in _LABELS]] = shares
         if explain:
             bus = np.array([BUS_CLASSES.index(name) for name in answers["bus_class"]], dtype=np.int64)
@@ -189,12 +187,9 @@ class Classifier:
         return pd.DataFrame(columns, index=range(len(bus)))
 
     def _seen(self, spectra: Sequence[Spectrum]) -> _Seen:
-        reflectance = bus_smoothing(
-            [s.wavelength for s in spectra], [s.reflectance for s in spectra], [s.uncertainty for s in spectra]
-        )
         outside, missing = (channels_outside(spectra, margin) for margin in (0.0, TRUSTED_EXTRAPOLATION))
         notes = [list(spectrum.notes) for spectrum in spectra]
-        return self._completed(reflectance, outside, missing, channel_noise(spectra), notes)
+        return self._completed(smoothed(spectra), outside, missing, channel_noise(spectra), notes)
 
     def _completed(
         self, reflectance: Array, outside: Mask, missing: Mask, noise: Array | None, notes: list[list[str]]
@@ -223,11 +218,8 @@ class Classifier:
         noise = [np.random.default_rng(_DRAW_SEED) for _ in spectra]  # one each: the rows beside it change no answer
         rows = np.arange(len(spectra))
         for _ in range(draws):
-            noisy = [
-                replace(s, reflectance=s.reflectance + s.uncertainty * random.standard_normal(len(s.wavelength)))
-                for s, random in zip(spectra, noise, strict=True)
-            ]
-            bus, _ = self._widened_bus_probabilities(self._seen(noisy))
+            drawn = [noisy(spectrum, random) for spectrum, random in zip(spectra, noise, strict=True)]
+            bus, _ = self._widened_bus_probabilities(self._seen(drawn))
             shares[rows, (bus @ ROLL_UP).argmax(axis=1)] += 1
             shares[rows, len(MAIN_GROUPS) + bus.argmax(axis=1)] += 1
         return shares / draws

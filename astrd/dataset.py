@@ -109,6 +109,11 @@ def raw_path(data_source: DataSource) -> Path:
     return Path(INTERIM_FOLDER) / f"{data_source}.parquet"
 
 
+def raw_of(features: DatasetRef) -> DatasetRef:
+    """The raw spectra that features were made of."""
+    return DatasetRef.of(raw_path(features.data_source))
+
+
 def write(table: pd.DataFrame, path: str | Path, schema: pa.Schema, data_source: DataSource) -> DatasetRef:
     """Write a table as Parquet, whole or not at all, and return its reference."""
     path = Path(path)

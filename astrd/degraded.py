@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from astrd.calibration import at_temperature
 from astrd.dataset import LabelledSpectra
 from astrd.partial import TRUSTED_EXTRAPOLATION, averaged, filled
-from astrd.smoothing import bus_smoothing
 from astrd.spectral_space import SpectralSpace
-from astrd.spectrum import Spectrum, channel_noise, channels_outside
+from astrd.spectrum import SLACK, Spectrum, channel_noise, channels_outside, smoothed
 from astrd.taxonomy import BUS_CLASSES
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ SIGNAL_TO_NOISE: Final = (100, 50, 30, 20, 10)
 AS_OBSERVED: Final = "as observed"
 _SEED: Final = 0
 _WAYS: Final = 8  # in which missing channels are filled: fewer than for an answer, as means of many spectra ask for
-_SLACK: Final = 1e-9
 
 
 @dataclass(frozen=True)
@@ -77,9 +75,7 @@ def degrade(
     spaces = [SpectralSpace.fit(part.reflectance, part.fold) for part in parts]
     results = []
     for condition, spectra in _conditions(raw):
-        reflectance = bus_smoothing(
-            [s.wavelength for s in spectra], [s.reflectance for s in spectra], [s.uncertainty for s in spectra]
-        )
+        reflectance = smoothed(spectra)
         missing = channels_outside(spectra, TRUSTED_EXTRAPOLATION)
         probabilities, score = np.zeros((len(train), len(BUS_CLASSES))), np.zeros(len(train))
         for fold in folds:
@@ -115,7 +111,7 @@ def noise_name(ratio: int) -> str:
 
 
 def _cut(spectrum: Spectrum, low: float, high: float) -> Spectrum:
-    kept = (spectrum.wavelength >= low - _SLACK) & (spectrum.wavelength <= high + _SLACK)
+    kept = (spectrum.wavelength >= low - SLACK) & (spectrum.wavelength <= high + SLACK)
     # Without the checks of `Spectrum.of`, which refuses what reaches to 0.80 µm only.
     return replace(
         spectrum,

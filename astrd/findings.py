@@ -14,7 +14,7 @@ import pandas as pd
 from astrd import dataset, metrics, tracking
 from astrd.audit import LABEL_AUDIT_TABLE
 from astrd.clusters import LATENT_SPACE_TABLE, STABILITY_TABLE
-from astrd.dataset import FEATURES_PATH, INTERIM_FOLDER, DatasetRef, DataSource
+from astrd.dataset import FEATURES_PATH, DatasetRef, DataSource, raw_path
 from astrd.evaluation import OUT_OF_FOLD_TABLE
 from astrd.metrics import Array
 from astrd.promotion import SELECTION_SCORE
@@ -124,14 +124,12 @@ def material(run_id: str = "") -> Material:
                 f"no data set at {FEATURES_PATH} to which run {run_id} could belong: "
                 "make it with `python -m flows features`"
             )
-        ingested = [
-            ref for source in ("smass2", "simulated") if (ref := Path(INTERIM_FOLDER, f"{source}.parquet")).is_file()
-        ]
-        reference = DatasetRef.of(ingested[0] if ingested else Path(INTERIM_FOLDER, "smass2.parquet"))
+        archive, simulated = raw_path("smass2"), raw_path("simulated")
+        reference = DatasetRef.of(simulated if simulated.is_file() and not archive.is_file() else archive)
         raw = reference.read()
         return Material(raw, dataset.features(raw), reference.data_source, None, "no features were made yet")
     features = DatasetRef.of(FEATURES_PATH)
-    raw = DatasetRef.of(Path(INTERIM_FOLDER, f"{features.data_source}.parquet")).read()
+    raw = dataset.raw_of(features).read()
     found, note = _findings(run_id, features)
     return Material(raw, features.read(), features.data_source, found, note)
 

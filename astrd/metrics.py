@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support, roc_auc_score
 
 from astrd.dataset import LabelledSpectra
 from astrd.taxonomy import LABELS, ROLL_UP, Target
@@ -102,3 +102,8 @@ def confusion(target: Target, spectra: LabelledSpectra, probabilities: Array) ->
     present = np.union1d(truth, predicted)
     names = [LABELS[target][code] for code in present]
     return pd.DataFrame(confusion_matrix(truth, predicted, labels=present), index=names, columns=names)
+
+
+def area_under_curve(score: Array, positive: NDArray[np.bool_]) -> float:
+    """Of the receiver operating characteristic: how often a positive has the higher score. NaN without both kinds."""
+    return float(roc_auc_score(positive, score)) if 0 < positive.sum() < len(positive) else float("nan")

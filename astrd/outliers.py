@@ -6,11 +6,11 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 from astrd.autoencoder import HeldOut, rms
 from astrd.clusters import fit_mixture
 from astrd.dataset import FOLDS, LabelledSpectra
+from astrd.metrics import area_under_curve
 from astrd.taxonomy import BUS_CLASSES
 
 Array = NDArray[np.float64]
@@ -46,4 +46,4 @@ def rare_class_auc(scores: Array, spectra: LabelledSpectra) -> float:
         NaN where there is no spectrum of a rare class, or no other.
     """
     rare = np.isin(spectra.bus, [BUS_CLASSES.index(name) for name in RARE_CLASSES])
-    return float(roc_auc_score(rare, scores)) if 0 < rare.sum() < len(rare) else float("nan")
+    return area_under_curve(scores, rare)

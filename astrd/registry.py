@@ -134,11 +134,6 @@ def log_classifier(classifier: Classifier, raw_example: pd.DataFrame) -> None:
         )
 
 
-def classifier_of(run_id: str) -> Classifier:
-    """The classifier that a training run logged."""
-    return load_classifier(f"runs:/{run_id}/{CLASSIFIER}")
-
-
 def load_classifier(model_uri: str) -> Classifier:
     """The classifier of a logged or registered model, such as `models:/asteroid-taxonomy-cnn@champion`.
 

@@ -14,8 +14,9 @@ import pandas as pd
 
 from astrd import svg
 from astrd.analogues import Archive, full_name
-from astrd.answers import Provenance, write_whole
+from astrd.answers import Provenance
 from astrd.colours import GROUP_COLOURS, GROUP_COLOURS_ON_DARK
+from astrd.dataset import written_whole
 from astrd.explanation import measures_in_words
 from astrd.spectrum import Spectrum
 from astrd.taxonomy import BUS_CLASSES, MAIN_GROUP_OF, MAIN_GROUPS
@@ -75,7 +76,8 @@ def write(
         With which it was asked.
     """
     page = page_of(spectra, answers, archive, source, coverage, draws)
-    write_whole(path, lambda partial: partial.write_text(page, encoding="utf-8", errors="replace"))
+    with written_whole(path) as partial:
+        partial.write_text(page, encoding="utf-8", errors="replace")
 
 
 def page_of(

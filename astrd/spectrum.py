@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from astrd.smoothing import CHANNEL_WIDTH, NORMALISATION_WAVELENGTH, WAVELENGTH
+from astrd.smoothing import CHANNEL_WIDTH, NORMALISATION_WAVELENGTH, WAVELENGTH, bus_smoothing
 
 Array = NDArray[np.float64]
 
@@ -154,6 +154,19 @@ def channels_outside(spectra: Sequence[Spectrum], margin: float) -> NDArray[np.b
     """The channels that lie more than `margin` (µm) beyond the ends of each spectrum, shape (n, 49)."""
     first, last = (np.array([s.wavelength[end] for s in spectra]).reshape(-1, 1) for end in (0, -1))
     return (first - margin - SLACK > WAVELENGTH) | (last + margin + SLACK < WAVELENGTH)
+
+
+def noisy(spectrum: Spectrum, random: np.random.Generator) -> Spectrum:
+    """The spectrum with another draw of its own 1-sigma noise added to every point."""
+    noise = spectrum.uncertainty * random.standard_normal(len(spectrum.wavelength))
+    return replace(spectrum, reflectance=spectrum.reflectance + noise)
+
+
+def smoothed(spectra: Sequence[Spectrum]) -> Array:
+    """Spectra as Bus smoothed them, on the 49 channels, shape (n, 49); see `bus_smoothing`."""
+    return bus_smoothing(
+        [s.wavelength for s in spectra], [s.reflectance for s in spectra], [s.uncertainty for s in spectra]
+    )
 
 
 def channel_noise(spectra: Sequence[Spectrum]) -> Array:

@@ -7,22 +7,21 @@ fold.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from astrd.calibration import error_of_perfect, expected_calibration_error
 from astrd.conformal import GradedSets
 from astrd.dataset import LabelledSpectra
 from astrd.degraded import Degraded
 from astrd.evaluation import Fitted
-from astrd.smoothing import bus_smoothing
+from astrd.metrics import area_under_curve
 from astrd.spectral_space import SpectralSpace
-from astrd.spectrum import Spectrum
+from astrd.spectrum import Spectrum, noisy, smoothed
 from astrd.strangers import KINDS, strange_spectra
 from astrd.taxonomy import BUS_CLASSES, ROLL_UP
 from astrd.widening import Widening
@@ -118,11 +117,8 @@ def by_draws(train: LabelledSpectra, raw: Sequence[Spectrum], fitted: Sequence[F
     firsts = _answers(train, raw, fitted)
     agree = {level: np.zeros(len(train), dtype=int) for level in firsts}
     for _ in range(DRAWS):
-        noisy = [
-            replace(s, reflectance=s.reflectance + s.uncertainty * random.standard_normal(len(s.wavelength)))
-            for s in raw
-        ]
-        for level, answers in _answers(train, noisy, fitted).items():
+        drawn = [noisy(spectrum, random) for spectrum in raw]
+        for level, answers in _answers(train, drawn, fitted).items():
             agree[level] += answers == firsts[level]
     tables = []
     for level, first in firsts.items():
@@ -139,9 +135,7 @@ def by_draws(train: LabelledSpectra, raw: Sequence[Spectrum], fitted: Sequence[F
 def _answers(
     train: LabelledSpectra, spectra: Sequence[Spectrum], fitted: Sequence[Fitted]
 ) -> dict[str, NDArray[np.int64]]:
-    reflectance = bus_smoothing(
-        [s.wavelength for s in spectra], [s.reflectance for s in spectra], [s.uncertainty for s in spectra]
-    )
+    reflectance = smoothed(spectra)
     bus = np.zeros((len(train), len(BUS_CLASSES)))
     for fold, model in enumerate(fitted):
         rows = train.fold == fold
@@ -177,12 +171,3 @@ def _separation(kind: str, strange: Array, real: Array) -> dict[str, object]:
         "flagged": float((strange > 1).mean()),
         "real_flagged": float((real > 1).mean()),
     }
-
-
-def area_under_curve(score: Array, positive: NDArray[np.bool_]) -> float:
-    """Of the receiver operating characteristic: how often a positive has the higher score. NaN without both kinds."""
-    positives, negatives = int(positive.sum()), int((~positive).sum())
-    if not positives or not negatives:
-        return float("nan")
-    ranks = rankdata(score)[positive].sum()
-    return float((ranks - positives * (positives + 1) / 2) / (positives * negatives))

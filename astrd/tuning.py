@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from astrd.classical import ClassicalModel, svm
-from astrd.dataset import LabelledSpectra
+from astrd.dataset import LabelledSpectra, written_whole
 from astrd.evaluation import cross_validate
 from astrd.network_models import NetworkModel, Recipe
 from astrd.networks import ConvolutionalNetwork
@@ -369,6 +368,5 @@ def importances(trials: Sequence[Trial]) -> dict[str, float]:
 
 def replace_text(path: Path, text: str) -> None:
     """Write a small file whole or not at all, whenever the process may be killed."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    partial.write_text(text)
-    partial.replace(path)
+    with written_whole(path) as partial:
+        partial.write_text(text)

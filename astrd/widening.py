@@ -18,15 +18,14 @@ from astrd.calibration import at_temperature, fit_temperature
 from astrd.degraded import AS_OBSERVED, SIGNAL_TO_NOISE, Degraded, cut_name, noise_name
 from astrd.partial import TRUSTED_EXTRAPOLATION
 from astrd.smoothing import WAVELENGTH
-from astrd.spectrum import NEEDED_RANGE
+from astrd.spectrum import NEEDED_RANGE, SLACK
 from astrd.taxonomy import ROLL_UP
 
 Array = NDArray[np.float64]
 
 _ORDINARY: Final = 0.75  # share of the archive whose noise calls for no temperature
-_SLACK: Final = 1e-9
-_BLUE: Final = NEEDED_RANGE[0] - TRUSTED_EXTRAPOLATION - _SLACK > WAVELENGTH
-_RED: Final = NEEDED_RANGE[1] + TRUSTED_EXTRAPOLATION + _SLACK < WAVELENGTH
+_BLUE: Final = NEEDED_RANGE[0] - TRUSTED_EXTRAPOLATION - SLACK > WAVELENGTH
+_RED: Final = NEEDED_RANGE[1] + TRUSTED_EXTRAPOLATION + SLACK < WAVELENGTH
 _LOW, _HIGH = NEEDED_RANGE
 _CORNERS: Final = {
     (0, 1): cut_name(WAVELENGTH[0], _HIGH), (1, 0): cut_name(_LOW, WAVELENGTH[-1]), (1, 1): cut_name(_LOW, _HIGH)

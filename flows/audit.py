@@ -7,9 +7,8 @@ from typing import Annotated
 from prefect import flow
 from typer import Option
 
-from astrd.dataset import FEATURES_PATH, DatasetRef
+from astrd.dataset import FEATURES_PATH, DatasetRef, raw_of
 from astrd.tracking import Tag, flow_run, latest_flow_run_with
-from flows.cluster import raw_of
 from tasks import audit as tasks
 from tasks.audit import Audit
 

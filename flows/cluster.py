@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from prefect import flow
 
 from astrd.catalogue import EPOCHS
-from astrd.dataset import FEATURES_PATH, INTERIM_FOLDER, DatasetRef
+from astrd.dataset import FEATURES_PATH, DatasetRef, raw_of
 from astrd.tracking import Tag, flow_run
 from flows.ingest import SeedOption
 from flows.train import EpochsOption
@@ -22,8 +20,3 @@ def cluster(epochs: EpochsOption = EPOCHS, seed: SeedOption = 0) -> Discovery:
     raw = raw_of(features)
     with flow_run("cluster", {Tag.DATA_SOURCE: features.data_source}) as run_id:
         return tasks.cluster(run_id, features, raw, seed, epochs)
-
-
-def raw_of(features: DatasetRef) -> DatasetRef:
-    """The raw spectra that the features were made of."""
-    return DatasetRef.of(Path(INTERIM_FOLDER) / f"{features.data_source}.parquet")

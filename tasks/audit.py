@@ -10,8 +10,9 @@ from prefect.cache_policies import NO_CACHE
 
 from astrd import audit as library
 from astrd import dataset, discovery_plots, tracking
+from astrd.analogues import Archive
 from astrd.audit import AUDITED, LABEL_AUDIT_TABLE, OutOfFold
-from astrd.dataset import DatasetRef, LabelledSpectra, concatenated
+from astrd.dataset import DatasetRef, LabelledSpectra
 from astrd.evaluation import OUT_OF_FOLD_TABLE
 from astrd.taxonomy import LABELS, Target
 from astrd.tracking import Tag
@@ -40,13 +41,13 @@ def audit(parent_run_id: str, models_of: str, features: DatasetRef, raw: Dataset
         run.log_dataset(features, "audit", "features")
         run.log_params({"models_of": models_of, "draws": library.DRAWS, "neighbours": library.NEIGHBOURS})
         table, spectra = features.read(), raw.read()
-        train, test = dataset.labelled(table)
+        train, _ = dataset.labelled(table)
+        archive = Archive.of(table)
         found = library.label_audit(_out_of_fold(models_of, features, train), train)
-        names = table.dropna(subset="name").set_index("designation")["name"].to_dict()
-        found.insert(3, "name", [names.get(designation, "") for designation in found["designation"]])
+        names = dict(zip(archive.designation, archive.name, strict=True))
+        found.insert(3, "name", [names[designation] for designation in found["designation"]])
         found["draw_share"] = library.draw_shares(found, train, spectra)
-        everything = concatenated(train, test)
-        found["neighbours"] = library.neighbours(found["designation"].tolist(), everything, names)
+        found["neighbours"] = library.neighbours(found["designation"].tolist(), archive)
         run.log_table(found[[*found.columns.drop("level"), "level"]].round(4), LABEL_AUDIT_TABLE)
         for level in AUDITED:
             run.log_figure(discovery_plots.label_audit(found, train, level), f"label_audit_{level}.png")

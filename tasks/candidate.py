@@ -9,7 +9,7 @@ from astrd.analogues import Archive
 from astrd.calibrated import Calibration, fit_bus_temperature
 from astrd.calibration import expected_calibration_error
 from astrd.classifier import Classifier
-from astrd.dataset import DatasetRef, LabelledSpectra, labelled, raw_path
+from astrd.dataset import DatasetRef, LabelledSpectra, labelled, raw_of
 from astrd.degraded import Degraded, degrade
 from astrd.evaluation import CrossValidation
 from astrd.smoothing import WAVELENGTH
@@ -45,7 +45,7 @@ def log_candidate(
 
 def _raw_spectra(features: DatasetRef, spectra: LabelledSpectra) -> list[Spectrum]:
     """The raw spectra of labelled ones, in their order."""
-    rows = DatasetRef.of(raw_path(features.data_source)).read().set_index("designation")
+    rows = raw_of(features).read().set_index("designation")
     if missing := set(spectra.designation) - set(rows.index):
         raise ValueError(
             f"expected the raw spectra that the features were made of, but {len(missing)} are not there (such as "

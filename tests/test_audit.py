@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from astrd import dataset
+from astrd.analogues import Archive
 from astrd.audit import OutOfFold, draw_shares, label_audit, neighbours
 from astrd.autoencoder import HeldOut, PrincipalComponents
 from astrd.classical import svm
@@ -94,14 +95,16 @@ def test_wrong_labels_are_found_and_stand_the_noise(simulated_raw: pd.DataFrame)
 
 def test_neighbours_are_the_nearest_and_never_the_asteroid_itself(simulated_parts: Parts) -> None:
     train, _ = simulated_parts
-    (text,) = neighbours([train.designation[7]], train, {train.designation[0]: "Ceres"})
-    named = [part.split(" (")[0].removesuffix(" Ceres") for part in text.split("; ")]
     distance = np.square(train.reflectance - train.reflectance[7]).sum(axis=1)
-    assert named == [train.designation[i] for i in np.argsort(distance)[1:6]]
-    nearest = int(np.argsort(distance)[1])
-    (text,) = neighbours([train.designation[7]], train, {train.designation[nearest]: "Ceres"})
-    assert text.startswith(f"{train.designation[nearest]} Ceres ({BUS_CLASSES[train.bus[nearest]]}); ")
-    assert neighbours([], train, {}) == []
+    nearest = np.argsort(distance)[1:6]
+    names = np.full(len(train), "", dtype="<U9")
+    names[nearest[0]] = "Ceres"
+    archive = Archive(np.array(train.designation), names, train.bus, train.reflectance)
+    (text,) = neighbours([train.designation[7]], archive)
+    first, *others = text.split("; ")
+    assert first == f"{train.designation[nearest[0]]} Ceres ({BUS_CLASSES[train.bus[nearest[0]]]})"
+    assert [part.split(" (")[0] for part in others] == [train.designation[i] for i in nearest[1:]]
+    assert neighbours([], archive) == []
 
 
 def test_strangeness_counts_in_units_of_the_noise() -> None:

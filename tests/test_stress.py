@@ -14,6 +14,7 @@ from astrd.dataset import LabelledSpectra
 from astrd.degraded import AS_OBSERVED, CUTS, SIGNAL_TO_NOISE, Degraded, cut_name, degrade, noise_name
 from astrd.ensemble import SVM_WEIGHT
 from astrd.evaluation import CrossValidation, cross_validate
+from astrd.metrics import area_under_curve
 from astrd.pairwise_svm import FittedPairwiseSvm, PairwiseSvm
 from astrd.smoothing import NORMALISATION_CHANNEL, WAVELENGTH
 from astrd.spectrum import Spectrum, channel_noise
@@ -176,7 +177,7 @@ def test_what_the_survey_holds_is_no_stranger(tried: Tried) -> None:
     """The same measure finds nothing where there is nothing to find."""
     scores = tried.degraded[0].outlier_score
     half = np.arange(len(scores)) % 2 == 0
-    assert stress.area_under_curve(scores, half) == pytest.approx(0.5, abs=0.15)
+    assert area_under_curve(scores, half) == pytest.approx(0.5, abs=0.15)
 
 
 @pytest.mark.parametrize("kind", strangers.KINDS)
@@ -209,5 +210,5 @@ def test_the_figures_show_what_the_tables_hold(tried: Tried) -> None:
 @pytest.mark.parametrize(("score", "expected"), [([0, 1, 2, 3], 1.0), ([3, 2, 1, 0], 0.0), ([1, 1, 1, 1], 0.5)])
 def test_the_area_counts_how_often_a_positive_ranks_higher(score: list[float], expected: float) -> None:
     positive = np.array([False, False, True, True])
-    assert stress.area_under_curve(np.array(score, dtype=float), positive) == expected
-    assert np.isnan(stress.area_under_curve(np.array(score, dtype=float), np.ones(4, dtype=bool)))
+    assert area_under_curve(np.array(score, dtype=float), positive) == expected
+    assert np.isnan(area_under_curve(np.array(score, dtype=float), np.ones(4, dtype=bool)))
