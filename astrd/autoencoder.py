@@ -21,6 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
+from astrd.backend import tensorflow
 from astrd.dataset import FOLDS, LabelledSpectra
 from astrd.smoothing import WAVELENGTH
 from astrd.training import (
@@ -31,7 +32,6 @@ from astrd.training import (
     Schedule,
     Weights,
     standardisation,
-    tensorflow,
     validation_rows,
 )
 from astrd.workers import InTurn, Workers, in_groups
@@ -151,9 +151,9 @@ class FittedAutoencoder:
 
     def encode(self, reflectance: Array) -> Array:
         """(n, 49) to (n, latent)."""
+        network = self._network()
         import keras
 
-        network = self._network()
         return self._ask(keras.Model(network.input, network.get_layer("latent_numbers").output), reflectance)
 
     def reconstruct(self, reflectance: Array) -> Array:
@@ -162,13 +162,14 @@ class FittedAutoencoder:
 
     def keras_model(self) -> keras.Model:
         """A network of its own, (n, 49) reflectance to (n, 49) reconstructed reflectance."""
+        network = self._network()
         import keras
 
         scale, offset = 1 / self.deviation, -self.mean / self.deviation
         reflectance = keras.Input((len(WAVELENGTH),), name="reflectance")
         standardised = keras.layers.Rescaling(scale, offset.tolist())(reflectance)
         back = keras.layers.Rescaling(self.deviation, self.mean.tolist())
-        return keras.Model(reflectance, back(self._network()(standardised)))
+        return keras.Model(reflectance, back(network(standardised)))
 
     def _network(self) -> keras.Model:
         network = build(self.model, self.model.seed)
@@ -249,6 +250,7 @@ def build(architecture: Autoencoder, seed: int) -> keras.Model:
 
     Its layer "latent_numbers" gives them, and its layer "decoder" takes them back.
     """
+    tensorflow()
     import keras
     from keras import layers
 

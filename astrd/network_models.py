@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from astrd import networks
+from astrd.backend import tensorflow
 from astrd.dataset import LabelledSpectra, concatenated
 from astrd.networks import Architecture
 from astrd.taxonomy import LABELS, ROLL_UP, Target
@@ -25,7 +26,6 @@ from astrd.training import (
     Schedule,
     Weights,
     standardisation,
-    tensorflow,
     validation_rows,
 )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from astrd.backend import tensorflow
 from astrd.smoothing import WAVELENGTH
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def build(architecture: Architecture, outputs: int, seed: int) -> keras.Model:
 
     All randomness, dropout's too, comes of `seed`: the same seed gives the same weights in any thread.
     """
+    tensorflow()
     import keras
     from keras import layers
 

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from astrd.backend import tensorflow
 from astrd.classical import ClassicalModel, svm
 from astrd.dataset import LabelledSpectra, written_whole
 from astrd.evaluation import cross_validate
 from astrd.network_models import NetworkModel, Recipe
 from astrd.networks import ConvolutionalNetwork
 from astrd.taxonomy import Target
-from astrd.training import tensorflow
 from astrd.workers import InTurn, Workers, as_done
 
 if TYPE_CHECKING:

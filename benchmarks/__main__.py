@@ -19,10 +19,10 @@ from rich.table import Table
 from scipy.interpolate import make_smoothing_spline
 
 from astrd import dataset, simulate
+from astrd.backend import tensorflow
 from astrd.network_models import NetworkModel, Recipe
 from astrd.networks import ConvolutionalNetwork, build
 from astrd.smoothing import NORMALISATION_CHANNEL, SMOOTHING_PENALTY, WAVELENGTH, bus_smoothing
-from astrd.training import tensorflow
 
 Way = Callable[[], object]
 

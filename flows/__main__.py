@@ -14,6 +14,7 @@ from typing import Any
 # Prefect, TensorFlow and NumPy's BLAS read these when they are imported. What a user has set is left alone.
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")  # the progress display says it better, errors end up below
 os.environ.setdefault("DO_NOT_TRACK", "true")
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 # Matrices here are small: a second thread costs more than it brings, and twenty times as much where others work too.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -10,12 +10,12 @@ import pytest
 
 from astrd import autoencoder, networks
 from astrd.autoencoder import Autoencoder
+from astrd.backend import tensorflow
 from astrd.dataset import LabelledSpectra
 from astrd.evaluation import cross_validate
 from astrd.network_models import NetworkModel, Recipe
 from astrd.networks import Architecture, ConvolutionalNetwork, DenseNetwork
 from astrd.side_by_side import SideBySide
-from astrd.training import tensorflow
 
 if TYPE_CHECKING:
     import keras
