@@ -160,7 +160,8 @@ class Classifier:
     ) -> Answers:
         """What `classify_channels` puts into a table, as arrays, for spectra in which `channel_faults` finds none."""
         normalised = reflectance / reflectance[:, [NORMALISATION_CHANNEL]]
-        missing, notes = np.isnan(reflectance), [list[str]() for _ in designation]
+        missing = np.isnan(reflectance)
+        notes: list[list[str]] = [[] for _ in designation]
         return self._answers(designation, self._completed(normalised, missing, missing, None, notes), coverage)
 
     def _classified(self, spectra: Sequence[Spectrum], coverage: float, draws: int) -> tuple[Answers, _Seen]:
