@@ -21,7 +21,7 @@ from rich.console import Console
 from astrd import registry, simulate, survey, tracking
 from astrd.classifier import Classifier
 from astrd.conformal import DEFAULT_COVERAGE
-from astrd.scoring import CLASSIFIED, PARTITION_ROWS, Scoring, Settings, as_parquet
+from astrd.scoring import CLASSIFIED, MODEL_FOLDER, PARTITION_ROWS, Scoring, Settings, as_parquet
 from astrd.spectra import channel_faults, spectra_of
 from astrd.spectrum import Spectrum, smoothed
 from astrd.survey import Partition, Survey
@@ -66,9 +66,10 @@ def run(
             first = found.files[0]
             with dask_client(workers=1) as client:
                 partition = Partition(first.url, 0, min(PARTITION_ROWS, first.rows))
-                parts[layout] = client.submit(_parts, classifier, partition, layout).result()
-    with dask_client(workers=workers) as client:
-        rates = [_network_rates(client, classifier) for _ in range(repeats)]
+                parts[layout] = client.submit(_parts, f"{folder}/answers-0/{MODEL_FOLDER}", partition, layout).result()
+    with tempfile.TemporaryDirectory(prefix="astrd-scaling-") as folder, dask_client(workers=workers) as client:
+        classifier.save(folder)  # for the workers; one that has answered cannot be sent to them
+        rates = [_network_rates(client, folder) for _ in range(repeats)]
         used = len(client.scheduler_info(n_workers=-1)["workers"])
     by_clock, by_processor = (max(column) for column in zip(*rates, strict=True))
     return Results(machine, used, repeats, tuple(surveys), by_clock, by_processor, parts)
@@ -101,14 +102,15 @@ def _used() -> tuple[float, float]:
     return time.process_time(), int(peak[1]) / 1024 if peak else float("nan")
 
 
-def _network_rates(client: Client, classifier: Classifier) -> tuple[float, float]:
+def _network_rates(client: Client, folder: str) -> tuple[float, float]:
     """Spectra a second through the network alone, on all workers at once: by the clock, and of a core."""
-    times = list(client.run(_network_seconds, classifier).values())
+    times = list(client.run(_network_seconds, folder).values())
     clock, processor = (max(column) for column in zip(*times, strict=True))
     return len(times) * NETWORK_ROWS / clock, NETWORK_ROWS / processor
 
 
-def _network_seconds(classifier: Classifier) -> tuple[float, float]:
+def _network_seconds(folder: str) -> tuple[float, float]:
+    classifier = Classifier.load(folder)
     rows, _ = simulate.channels(NETWORK_ROWS)
     classifier.bus_probabilities(rows[:1000])
     clock, processor = time.perf_counter(), time.process_time()
@@ -116,8 +118,9 @@ def _network_seconds(classifier: Classifier) -> tuple[float, float]:
     return time.perf_counter() - clock, time.process_time() - processor
 
 
-def _parts(classifier: Classifier, partition: Partition, layout: Kind) -> dict[str, float]:
+def _parts(folder: str, partition: Partition, layout: Kind) -> dict[str, float]:
     """Microseconds of processor that a spectrum's way takes, and each part of it, one after the other."""
+    classifier = Classifier.load(folder)
     calibration = classifier.calibration
     batches = [batch for _, batch in survey.batches(partition, layout)]
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from alike import assert_same_answers
 from astrd import scoring, simulate, survey
 from astrd.answer_table import Answers
 from astrd.classifier import Classifier
@@ -58,16 +59,6 @@ def run(place: Path, output: Path, classifier: Classifier, settings: Settings = 
 
 def table(output: Path, name: str = "classified") -> pd.DataFrame:
     return pd.read_parquet(output / name)
-
-
-def assert_same_answers(found: pd.DataFrame, expected: pd.DataFrame) -> None:
-    for name in expected.columns:
-        if name == "bus_prediction_set":
-            assert [list(names) for names in found[name]] == expected[name].tolist()
-        elif pd.api.types.is_float_dtype(found[name].dtype):
-            np.testing.assert_allclose(found[name], expected[name].astype(float), atol=1e-6)
-        else:
-            assert found[name].tolist() == expected[name].tolist()
 
 
 @pytest.mark.parametrize("draws", [0, 2])
