@@ -120,7 +120,7 @@ def _surveys(results: Results) -> str:
     network = f"{results.network_a_core:,.0f}"
     rows.append(("the network alone", "", f"{alone:,.0f}", network, "", _target(alone, NETWORK_TARGET)))
     head = ("spectra", "seconds", "a second", "a second of a core", "peak memory of a worker", "target")
-    times = "once" if results.repeats == 1 else f"{results.repeats} times, of which the quickest counts"
+    times = "once" if results.repeats == 1 else f"{results.repeats} times, of which the least counts"
     return f"{_markdown(head, rows)}\n\n{results.workers} workers, each survey {times}. {results.machine}."
 
 

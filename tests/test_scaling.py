@@ -69,6 +69,12 @@ def test_our_own_page_has_the_marks() -> None:
     scaling_report.check(Path(__file__).parents[1] / "docs" / "scaling.md")
 
 
+def test_the_least_of_each_cost_counts() -> None:
+    quick = RESULTS.surveys[0]
+    frugal = replace(quick, seconds=9.0, processor_seconds=0.4)
+    assert scaling.least([quick, frugal]) == replace(quick, processor_seconds=0.4)
+
+
 @pytest.mark.parametrize("sizes", ["ten", "10,0", "-5", "1.5"])
 def test_sizes_are_whole_numbers(sizes: str) -> None:
     with pytest.raises(ValueError, match="expected sizes such as 10000,100000"):
