@@ -13,16 +13,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import re
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -30,10 +28,8 @@ import pyarrow.parquet as pq
 
 from astrd import survey
 from astrd.classifier import Classifier
-from astrd.spectra import channel_faults, spectra_of
-from astrd.spectrum import Spectrum
 from astrd.survey import Layout, Partition, Survey, SurveyError, storage
-from astrd.taxonomy import BUS_CLASSES, MAIN_GROUPS
+from astrd.survey_batch import REJECTED_SCHEMA, classified_schema, score_batch
 
 FORMAT: Final = 1
 """Of an output folder; another number says that another version of this package has to go on with it."""
@@ -45,36 +41,9 @@ MODEL_FOLDER: Final = "model"
 CLASSIFIED: Final = "classified"
 REJECTED: Final = "rejected"
 
-_PLACE: Final = [("file", pa.string()), ("row", pa.int64())]
-_CLASSIFIED_SCHEMA: Final = pa.schema(
-    [
-        *_PLACE,
-        ("designation", pa.string()),
-        ("main_group", pa.string()),
-        ("main_group_probability", pa.float64()),
-        ("bus_class", pa.string()),
-        ("bus_class_probability", pa.float64()),
-        ("bus_prediction_set", pa.list_(pa.string())),
-        ("outlier_score", pa.float64()),
-        ("is_outlier", pa.bool_()),
-        ("main_group_draw_share", pa.float64()),
-        ("bus_class_draw_share", pa.float64()),
-        ("note", pa.string()),
-        *((f"probability_group_{name}", pa.float64()) for name in MAIN_GROUPS),
-        *((f"probability_{name}", pa.float64()) for name in BUS_CLASSES),
-    ]
-)
-REJECTED_SCHEMA: Final = pa.schema([*_PLACE, ("designation", pa.string()), ("reason", pa.string())])
-
 _TABLES: Final = (CLASSIFIED, REJECTED)
 _REPEATED: Final = ["file", "main_group", "bus_class", "bus_prediction_set.list.element", "note"]
 _READERS: Final = 16  # threads that look at finished partitions: a storage far away answers many at once
-
-
-def classified_schema(draws: int) -> pa.Schema:
-    """Columns of answers; `file` and `row` (counted from 0) tell where a spectrum stands in the survey."""
-    shares = [f"draw_share_group_{name}" for name in MAIN_GROUPS] + [f"draw_share_{name}" for name in BUS_CLASSES]
-    return pa.schema([*_CLASSIFIED_SCHEMA, *((name, pa.float64()) for name in shares if draws)])
 
 
 @dataclass(frozen=True)
@@ -163,10 +132,11 @@ class Scoring:
     def score(self, number: int, partition: Partition) -> Counts:
         """Read, classify and write a partition."""
         classifier = _classifier(self.output, self.model_sha256)
-        schemas = (classified_schema(self.settings.draws), REJECTED_SCHEMA)
+        schemas = (classified_schema(with_draws=self.settings.draws > 0), REJECTED_SCHEMA)
         tables = {name: [schema.empty_table()] for name, schema in zip(_TABLES, schemas, strict=True)}
         for place, batch in survey.batches(partition, self.layout):
-            scored = score_batch(batch, self.layout, classifier, self.settings, partition.file, place)
+            coverage, draws = self.settings.coverage, self.settings.draws
+            scored = score_batch(batch, self.layout, classifier, coverage, draws, partition.file, place)
             for name, table in zip(_TABLES, scored, strict=True):
                 tables[name].append(table)
         counts = Counts(*(sum(map(len, tables[name])) for name in _TABLES))
@@ -223,74 +193,6 @@ class Scoring:
         system.makedirs(folder, exist_ok=True)
         system.pipe_file(unfinished, content)
         system.mv(unfinished, f"{folder}/{last}")
-
-
-def score_batch(
-    batch: pa.RecordBatch, layout: Layout, classifier: Classifier, settings: Settings, file: str = "", first: int = 0
-) -> tuple[pa.Table, pa.Table]:
-    """Classify the rows of a batch that can be, and say of the others why not.
-
-    Parameters
-    ----------
-    file, first
-        Where the batch comes from, and the place of its first row there.
-
-    Returns
-    -------
-    classified, rejected
-        As `classified_schema` and `REJECTED_SCHEMA` say.
-    """
-    names = survey.designations(batch)
-    faults: list[str | None]
-    if layout == "raw":
-        wavelength, reflectance, uncertainty = (
-            survey.lists(batch, name) for name in ("wavelength", "reflectance", "uncertainty")
-        )
-        found = spectra_of(wavelength, reflectance, uncertainty, names)
-        faults = [None if isinstance(spectrum, Spectrum) else str(spectrum) for spectrum in found]
-
-        def classify(rows: list[int]) -> pd.DataFrame:
-            spectra = [spectrum for row in rows if isinstance(spectrum := found[row], Spectrum)]
-            return classifier.classify(spectra, settings.coverage, settings.draws)
-    else:
-        on_channels, faults = survey.channels(batch)
-        faults = [fault or other for fault, other in zip(faults, channel_faults(on_channels), strict=True)]
-
-        def classify(rows: list[int]) -> pd.DataFrame:
-            return classifier.classify_channels(on_channels[rows], [names[row] for row in rows], settings.coverage)
-
-    schema = classified_schema(settings.draws)
-    sound = [row for row, fault in enumerate(faults) if fault is None]
-    answers = [
-        pa.Table.from_pandas(frame.assign(file=file, row=np.add(rows, first)), schema, preserve_index=False)
-        for rows, frame in _answers(classify, sound, faults)
-    ]
-    broken = [row for row, fault in enumerate(faults) if fault is not None]
-    rejected = {
-        "file": [file] * len(broken),
-        "row": [first + row for row in broken],
-        "designation": [names[row] for row in broken],
-        "reason": [faults[row] for row in broken],
-    }
-    classified = pa.concat_tables([schema.empty_table(), *answers])
-    return classified, pa.Table.from_pydict(rejected, REJECTED_SCHEMA)
-
-
-def _answers(
-    classify: Callable[[list[int]], pd.DataFrame], rows: list[int], faults: list[str | None]
-) -> Iterator[tuple[list[int], pd.DataFrame]]:
-    """Answers for rows; one that turns out to be broken in spite of the checks is found by halving."""
-    if not rows:
-        return
-    try:
-        yield rows, classify(rows)
-    except ValueError as error:
-        if len(rows) == 1:
-            faults[rows[0]] = re.sub(r"^row \d+: ", "", str(error))
-            return
-        middle = len(rows) // 2
-        yield from _answers(classify, rows[:middle], faults)
-        yield from _answers(classify, rows[middle:], faults)
 
 
 @functools.lru_cache(maxsize=1)

@@ -15,10 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from astrd import scoring, simulate, survey
+from astrd.answer_table import Answers
 from astrd.classifier import Classifier
-from astrd.scoring import Counts, Scoring, Settings, classified_schema, score_batch
+from astrd.scoring import Counts, Scoring, Settings
 from astrd.spectrum import Spectrum
 from astrd.survey import Survey, SurveyError
+from astrd.survey_batch import classified_schema, score_batch
 
 SETTINGS = Settings(coverage=0.9, draws=0, partition_rows=100)
 RAW = simulate.survey(450, seed=9)
@@ -100,8 +102,8 @@ def test_the_answers_have_the_columns_of_the_served_model() -> None:
     served = [column.name for column in SIGNATURE.outputs]
     of_draws = [name for name in served if name.startswith("draw_share_")]
     always = served[: served.index(of_draws[0])]
-    assert classified_schema(draws=0).names == ["file", "row", *always]
-    assert classified_schema(draws=9).names == ["file", "row", *always, *of_draws]
+    assert classified_schema(with_draws=False).names == ["file", "row", *always]
+    assert classified_schema(with_draws=True).names == ["file", "row", *always, *of_draws]
 
 
 def test_a_broken_row_goes_aside_with_its_reason_and_costs_nothing_else(
@@ -131,15 +133,15 @@ def test_a_row_over_which_the_library_stumbles_is_found(template_classifier: Cla
     """As one whose spline is below 0 at 0.55 µm, though its points are not."""
 
     class Stumbling(Classifier):
-        def classify(self, spectra: Any, *settings: Any) -> pd.DataFrame:
+        def answers(self, spectra: Any, *settings: Any) -> Answers:
             for row, spectrum in enumerate(spectra):
                 if spectrum.designation in ("SIM 000042", "SIM 000300"):
                     raise ValueError(f"row {row}: expected better, got {spectrum.designation}")
-            return super().classify(spectra, *settings)
+            return super().answers(spectra, *settings)
 
     stumbling = Stumbling(template_classifier.network, template_classifier.calibration, template_classifier.archive)
     (batch,) = raw_table().to_batches()
-    classified, rejected = score_batch(batch, "raw", stumbling, SETTINGS)
+    classified, rejected = score_batch(batch, "raw", stumbling, coverage=0.9, draws=0)
     assert rejected["row"].to_pylist() == [41, 299]
     assert rejected["reason"].to_pylist() == [f"expected better, got SIM 000{n}" for n in ("042", "300")]
     assert classified["row"].to_pylist() == [row for row in range(len(RAW)) if row not in (41, 299)]
@@ -148,7 +150,7 @@ def test_a_row_over_which_the_library_stumbles_is_found(template_classifier: Cla
 
 def test_a_batch_of_broken_rows_alone_has_no_answers(template_classifier: Classifier) -> None:
     (batch,) = channel_table(np.full((3, 49), np.nan)).to_batches()
-    classified, rejected = score_batch(batch, "channels", template_classifier, SETTINGS)
+    classified, rejected = score_batch(batch, "channels", template_classifier, coverage=0.9, draws=0)
     assert (len(classified), len(rejected)) == (0, 3)
 
 
