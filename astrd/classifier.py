@@ -38,6 +38,7 @@ ARCHIVE_FILE: Final = "archive.npz"
 
 DEFAULT_DRAWS: Final = 0
 _DRAW_SEED: Final = 0
+_MAY_BE_Q: Final = "near the published mean of class Q, of which the model saw no spectrum: it may be one"
 
 
 class Network(Protocol):
@@ -161,7 +162,7 @@ class Classifier:
         """What `classify_channels` puts into a table, as arrays, for spectra in which `channel_faults` finds none."""
         normalised = reflectance / reflectance[:, [NORMALISATION_CHANNEL]]
         missing = np.isnan(reflectance)
-        notes: list[list[str]] = [[] for _ in designation]
+        notes = [""] * len(designation)  # texts, not lists: so many lists keep the garbage collector busy
         return self._answers(designation, self._completed(normalised, missing, missing, None, notes), coverage)
 
     def _classified(self, spectra: Sequence[Spectrum], coverage: float, draws: int) -> tuple[Answers, _Seen]:
@@ -178,16 +179,16 @@ class Classifier:
         like_q = resembles_q(seen.reflectance) & ~self.calibration.present[BUS_CLASSES.index("Q")]
         notes = seen.notes
         for row in np.flatnonzero(like_q):
-            notes[row].append("near the published mean of class Q, of which the model saw no spectrum: it may be one")
-        return Answers(designation, bus, sets, outlier, (outlier > 1) | like_q, ["; ".join(note) for note in notes])
+            notes[row] = _and(notes[row], _MAY_BE_Q)
+        return Answers(designation, bus, sets, outlier, (outlier > 1) | like_q, notes)
 
     def _seen(self, spectra: Sequence[Spectrum]) -> _Seen:
         outside, missing = (channels_outside(spectra, margin) for margin in (0.0, TRUSTED_EXTRAPOLATION))
-        notes = [list(spectrum.notes) for spectrum in spectra]
+        notes = ["; ".join(spectrum.notes) for spectrum in spectra]
         return self._completed(smoothed(spectra), outside, missing, channel_noise(spectra), notes)
 
     def _completed(
-        self, reflectance: Array, outside: Mask, missing: Mask, noise: Array | None, notes: list[list[str]]
+        self, reflectance: Array, outside: Mask, missing: Mask, noise: Array | None, notes: list[str]
     ) -> _Seen:
         """Fill the missing channels (n, 49); what lies outside the data is added to the notes."""
         for how, channels in (
@@ -197,8 +198,9 @@ class Classifier:
             for pattern, rows in by_pattern(channels):
                 if pattern.any():
                     share = f"{pattern.sum()} of {len(WAVELENGTH)} channels"
+                    note = f"outside the data, {how}: {_ranges(pattern)} µm ({share})"
                     for row in rows:
-                        notes[row].append(f"outside the data, {how}: {_ranges(pattern)} µm ({share})")
+                        notes[row] = _and(notes[row], note)
         return _Seen(filled(self.calibration.space, reflectance, missing), missing, noise, notes)
 
     def _widened_bus_probabilities(self, seen: _Seen) -> tuple[Array, Array]:
@@ -230,7 +232,11 @@ class _Seen:
     reflectance: Array
     missing: Mask
     noise: Array | None
-    notes: list[list[str]]
+    notes: list[str]
+
+
+def _and(notes: str, note: str) -> str:
+    return f"{notes}; {note}" if notes else note
 
 
 def _ranges(channels: Mask) -> str:

@@ -58,6 +58,8 @@ def _run(names: Sequence[str], pairs: int, size: Size, json_file: Path | None, m
     table = terminal_table(results)
     console.print(table)
     console.print(LEGEND)
+    if size is not Size.FULL:
+        console.print("Targets are those of the full size.", style="dim")
     said = f"Medians of {pairs} pairs, size {size}, {time.monotonic() - started:.0f} s. {machine}"
     console.print(said, soft_wrap=True)
     if json_file:

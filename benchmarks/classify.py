@@ -35,7 +35,7 @@ def comparisons(setting: Setting) -> Iterator[Comparison]:
     said = f"{spectra:,} spectra on the channels, all answers, a second ({model.name})"
     for name, against, way, target, floor in (
         ("classify", "`Model.predict` of the network", lambda: network.predict(single), 3.0, False),
-        ("classify, network alone", "ONNX Runtime: the network", lambda: classifier.network(reflectance), 1.5, True),
+        ("classify, network", "ONNX Runtime: the network", lambda: classifier.network(reflectance), 1.5, True),
     ):
         yield Comparison(
             name, said, against, timed(lambda: classifier.classify_channels(reflectance, names)), timed(way), target,

@@ -25,7 +25,7 @@ FIGURES: Final = "figures"
 COLUMNS: Final = (
     "benchmark", "ours", "against", "our cost", "its cost", "ratio", "least to most", "by processor", "target"
 )  # fmt: skip
-LEGEND: Final = "Ratio: how many times less ours costs; where the target is ≤, how many times as much."
+LEGEND: Final = "Ratio: how many times less ours costs; where the target is ≤, how many times as much as it."
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,12 @@ def cells(measured: Measured) -> tuple[str, ...]:
 def terminal_table(results: Sequence[Measured]) -> Table:
     """Names and figures, in 80 columns."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in COLUMNS:
-        if name not in ("ours", "against"):
-            table.add_column(name, justify="left" if name in ("benchmark", "target") else "right")
+    for name in ("benchmark", "our cost", "its cost", "ratio", "range", "by CPU", "target"):
+        table.add_column(name, justify="left" if name in ("benchmark", "target") else "right", no_wrap=True)
     for measured in results:
         name, _, _, own, other, ratio, spread, processor, target = cells(measured)
         style = {True: "green", False: "yellow", None: "none"}[measured.met]
+        spread = spread.replace(" to ", "-")
         table.add_row(name, own, other, f"[bold]{ratio}[/]", spread, processor, f"[{style}]{target}[/]")
     return table
 
