@@ -35,7 +35,7 @@ from astrd.classifier import Classifier
 from astrd.survey import Layout, Partition, Survey, SurveyError, storage
 from astrd.survey_batch import REJECTED_SCHEMA, classified_schema, score_batch
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Of an output folder; another number says that another version of this package has to go on with it."""
 
 PARTITION_ROWS: Final = 25_000

@@ -18,7 +18,7 @@ from alike import assert_same_answers
 from astrd import scoring, simulate, survey
 from astrd.answer_table import Answers
 from astrd.classifier import Classifier
-from astrd.scoring import Counts, Scoring, Settings
+from astrd.scoring import FORMAT, Counts, Scoring, Settings
 from astrd.spectrum import Spectrum
 from astrd.survey import Survey, SurveyError
 from astrd.survey_batch import classified_schema, score_batch
@@ -195,6 +195,17 @@ def test_a_folder_goes_on_with_its_own_survey_model_and_settings_alone(
     pq.write_table(raw_table(RAW[:-1]), raw_survey)
     with pytest.raises(SurveyError, match="was begun with another input"):
         Scoring.begin(output, Survey.find(str(raw_survey)), template_classifier, SETTINGS)
+
+
+def test_a_folder_of_another_version_is_left_alone(
+    raw_survey: Path, tmp_path: Path, template_classifier: Classifier
+) -> None:
+    output = tmp_path / "out"
+    Scoring.begin(str(output), Survey.find(str(raw_survey)), template_classifier, SETTINGS)
+    manifest = json.loads((output / "survey.json").read_text())
+    (output / "survey.json").write_text(json.dumps({**manifest, "format": FORMAT - 1}))
+    with pytest.raises(SurveyError, match="was begun with another format: name another output"):
+        Scoring.begin(str(output), Survey.find(str(raw_survey)), template_classifier, SETTINGS)
 
 
 def test_of_two_runs_that_begin_at_once_with_other_settings_one_is_told(
