@@ -111,6 +111,7 @@ def _surveys(results: Results) -> str:
             f"{one.seconds:.1f}",
             f"{one.spectra / one.seconds:,.0f}",
             f"{one.spectra / one.processor_seconds:,.0f}",
+            f"{one.processor_seconds / one.seconds / results.workers:.0%}",
             f"{one.peak_megabytes:.0f} MB",
             _target(one.spectra / one.seconds, TARGETS[one.layout]) if one is largest[one.layout] else "",
         )
@@ -118,8 +119,9 @@ def _surveys(results: Results) -> str:
     ]
     alone = results.network_a_second
     network = f"{results.network_a_core:,.0f}"
-    rows.append(("the network alone", "", f"{alone:,.0f}", network, "", _target(alone, NETWORK_TARGET)))
-    head = ("spectra", "seconds", "a second", "a second of a core", "peak memory of a worker", "target")
+    share = f"{alone / results.network_a_core / results.workers:.0%}"
+    rows.append(("the network alone", "", f"{alone:,.0f}", network, share, "", _target(alone, NETWORK_TARGET)))
+    head = ("spectra", "seconds", "a second", "a second of a core", "of the cores", "peak memory of a worker", "target")
     times = "once" if results.repeats == 1 else f"{results.repeats} times, of which the least counts"
     return f"{_markdown(head, rows)}\n\n{results.workers} workers, each survey {times}. {results.machine}."
 
