@@ -92,8 +92,8 @@ serve: $(READY)  ## answer over HTTP with the champion, on PORT (5001)
 schedule: $(READY)  ## retrain every night and search every week, by the clock, until stopped
 	python -m flows schedule $(ARGS)
 
-bench: $(READY)  ## measure the speed of the parts
-	python -m benchmarks $(ARGS)
+bench: $(READY)  ## measure the speed of the parts; within minutes, of less: make bench QUICK=1
+	python -m benchmarks $(if $(QUICK),--size quick) $(ARGS)
 
 clean:  ## remove caches and derived data; mlflow.db, mlartifacts, data/raw and .venv stay
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis data/interim data/processed

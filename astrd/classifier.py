@@ -5,10 +5,10 @@ It needs ONNX Runtime and no TensorFlow, and does the smoothing itself, so that 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from astrd.analogues import Archive
+from astrd.answer_table import ANSWER_LABELS, Answers
 from astrd.calibrated import Calibration
 from astrd.conformal import DEFAULT_COVERAGE
 from astrd.explanation import explanation
@@ -37,6 +38,7 @@ ARCHIVE_FILE: Final = "archive.npz"
 
 DEFAULT_DRAWS: Final = 0
 _DRAW_SEED: Final = 0
+_MAY_BE_Q: Final = "near the published mean of class Q, of which the model saw no spectrum: it may be one"
 
 
 class Network(Protocol):
@@ -110,21 +112,18 @@ class Classifier:
         ValueError
             If the coverage is not between 0 and 1, or the number of draws is negative.
         """
-        if draws < 0:
-            raise ValueError(f"expected draws of 0 or more, got {draws}")
-        seen = self._seen(spectra)
-        answers = self._answers([spectrum.designation for spectrum in spectra], seen, coverage)
-        if draws:
-            shares = self._draw_shares(spectra, draws)
-            for level, prefix in (("main_group", "group_"), ("bus_class", "")):
-                chosen = [_LABELS.index(f"{prefix}{name}") for name in answers[level]]
-                answers[f"{level}_draw_share"] = shares[np.arange(len(spectra)), chosen]
-            answers[[f"draw_share_{name}" for name in _LABELS]] = shares
+        answers, seen = self._classified(spectra, coverage, draws)
+        frame = answers.frame()
         if explain:
-            bus = np.array([BUS_CLASSES.index(name) for name in answers["bus_class"]], dtype=np.int64)
-            why = explanation(spectra, seen.reflectance, ~seen.missing, bus, self.archive)
-            answers = pd.concat([answers, pd.DataFrame(why, index=answers.index)], axis=1)
-        return answers
+            why = explanation(spectra, seen.reflectance, ~seen.missing, answers.bus.argmax(axis=1), self.archive)
+            frame = pd.concat([frame, pd.DataFrame(why, index=frame.index)], axis=1)
+        return frame
+
+    def answers(
+        self, spectra: Sequence[Spectrum], coverage: float = DEFAULT_COVERAGE, draws: int = DEFAULT_DRAWS
+    ) -> Answers:
+        """What `classify` puts into a table, as arrays."""
+        return self._classified(spectra, coverage, draws)[0]
 
     def classify_channels(
         self, reflectance: Array, designation: Sequence[str], coverage: float = DEFAULT_COVERAGE
@@ -155,44 +154,41 @@ class Classifier:
         for row, fault in enumerate(channel_faults(reflectance)):
             if fault:
                 raise SpectrumError(f"row {row}: {fault}")
+        return self.channel_answers(reflectance, designation, coverage).frame()
+
+    def channel_answers(
+        self, reflectance: Array, designation: Sequence[str], coverage: float = DEFAULT_COVERAGE
+    ) -> Answers:
+        """What `classify_channels` puts into a table, as arrays, for spectra in which `channel_faults` finds none."""
         normalised = reflectance / reflectance[:, [NORMALISATION_CHANNEL]]
-        missing, notes = np.isnan(reflectance), [list[str]() for _ in designation]
+        missing = np.isnan(reflectance)
+        notes = [""] * len(designation)  # texts, not lists: so many lists keep the garbage collector busy
         return self._answers(designation, self._completed(normalised, missing, missing, None, notes), coverage)
 
-    def _answers(self, designation: Sequence[str], seen: _Seen, coverage: float) -> pd.DataFrame:
+    def _classified(self, spectra: Sequence[Spectrum], coverage: float, draws: int) -> tuple[Answers, _Seen]:
+        if draws < 0:
+            raise ValueError(f"expected draws of 0 or more, got {draws}")
+        seen = self._seen(spectra)
+        answers = self._answers([spectrum.designation for spectrum in spectra], seen, coverage)
+        return (replace(answers, shares=self._draw_shares(spectra, draws)) if draws else answers), seen
+
+    def _answers(self, designation: Sequence[str], seen: _Seen, coverage: float) -> Answers:
         bus, temperatures = self._widened_bus_probabilities(seen)
         sets = self.calibration.sets.of(bus, coverage, temperatures)
-        main = bus @ ROLL_UP
-        best_bus, best_main = bus.argmax(axis=1), main.argmax(axis=1)
-        rows = np.arange(len(bus))
         outlier = self.calibration.space.outlier_scores(seen.reflectance)
         like_q = resembles_q(seen.reflectance) & ~self.calibration.present[BUS_CLASSES.index("Q")]
         notes = seen.notes
         for row in np.flatnonzero(like_q):
-            notes[row].append("near the published mean of class Q, of which the model saw no spectrum: it may be one")
-        columns: Mapping[str, Any] = {
-            "designation": designation,
-            "main_group": np.array(MAIN_GROUPS, dtype=object)[best_main],
-            "main_group_probability": main[rows, best_main],
-            "bus_class": np.array(BUS_CLASSES, dtype=object)[best_bus],
-            "bus_class_probability": bus[rows, best_bus],
-            "bus_prediction_set": _by_probability(bus, sets),
-            "outlier_score": outlier,
-            "is_outlier": (outlier > 1) | like_q,
-            "main_group_draw_share": None,
-            "bus_class_draw_share": None,
-            "note": ["; ".join(note) for note in notes],
-            **{f"probability_{name}": column for name, column in zip(_LABELS, np.hstack([main, bus]).T, strict=True)},
-        }
-        return pd.DataFrame(columns, index=range(len(bus)))
+            notes[row] = _and(notes[row], _MAY_BE_Q)
+        return Answers(designation, bus, sets, outlier, (outlier > 1) | like_q, notes)
 
     def _seen(self, spectra: Sequence[Spectrum]) -> _Seen:
         outside, missing = (channels_outside(spectra, margin) for margin in (0.0, TRUSTED_EXTRAPOLATION))
-        notes = [list(spectrum.notes) for spectrum in spectra]
+        notes = ["; ".join(spectrum.notes) for spectrum in spectra]
         return self._completed(smoothed(spectra), outside, missing, channel_noise(spectra), notes)
 
     def _completed(
-        self, reflectance: Array, outside: Mask, missing: Mask, noise: Array | None, notes: list[list[str]]
+        self, reflectance: Array, outside: Mask, missing: Mask, noise: Array | None, notes: list[str]
     ) -> _Seen:
         """Fill the missing channels (n, 49); what lies outside the data is added to the notes."""
         for how, channels in (
@@ -202,8 +198,9 @@ class Classifier:
             for pattern, rows in by_pattern(channels):
                 if pattern.any():
                     share = f"{pattern.sum()} of {len(WAVELENGTH)} channels"
+                    note = f"outside the data, {how}: {_ranges(pattern)} µm ({share})"
                     for row in rows:
-                        notes[row].append(f"outside the data, {how}: {_ranges(pattern)} µm ({share})")
+                        notes[row] = _and(notes[row], note)
         return _Seen(filled(self.calibration.space, reflectance, missing), missing, noise, notes)
 
     def _widened_bus_probabilities(self, seen: _Seen) -> tuple[Array, Array]:
@@ -214,7 +211,7 @@ class Classifier:
 
     def _draw_shares(self, spectra: Sequence[Spectrum], draws: int) -> Array:
         """Share of noise draws that give each main group and each Bus class, (n, 4 + 26)."""
-        shares = np.zeros((len(spectra), len(_LABELS)))
+        shares = np.zeros((len(spectra), len(ANSWER_LABELS)))
         noise = [np.random.default_rng(_DRAW_SEED) for _ in spectra]  # one each: the rows beside it change no answer
         rows = np.arange(len(spectra))
         for _ in range(draws):
@@ -235,20 +232,11 @@ class _Seen:
     reflectance: Array
     missing: Mask
     noise: Array | None
-    notes: list[list[str]]
+    notes: list[str]
 
 
-_LABELS: Final = (*(f"group_{name}" for name in MAIN_GROUPS), *BUS_CLASSES)
-"""What probabilities and shares are given for: main groups, then Bus classes."""
-
-
-def _by_probability(probabilities: Array, inside: Mask) -> list[list[str]]:
-    """The labels inside each set, the likeliest first."""
-    order = np.argsort(-probabilities, axis=1, kind="stable")
-    ordered = np.take_along_axis(inside, order, axis=1)
-    names = np.array(BUS_CLASSES, dtype=object)[order[ordered]].tolist()
-    ends = ordered.sum(axis=1).cumsum().tolist()
-    return [names[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+def _and(notes: str, note: str) -> str:
+    return f"{notes}; {note}" if notes else note
 
 
 def _ranges(channels: Mask) -> str:

@@ -6,6 +6,10 @@ The output is a folder, in any storage that fsspec knows:
     model/                           the classifier that answers, from which workers load it
     classified/part-000000.parquet   answers: what the served model says, with the file and row of each spectrum
     rejected/part-000000.parquet     rows that cannot be classified, and why
+
+No lock keeps two runs out of one folder, because object stores have none. They do no harm: with the same survey, model
+and settings they write the same files, each whole; and a file says to which of these it belongs, so that one of another
+run is not taken for finished.
 """
 
 from __future__ import annotations
@@ -13,16 +17,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import re
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -30,12 +32,10 @@ import pyarrow.parquet as pq
 
 from astrd import survey
 from astrd.classifier import Classifier
-from astrd.spectra import channel_faults, spectra_of
-from astrd.spectrum import Spectrum
 from astrd.survey import Layout, Partition, Survey, SurveyError, storage
-from astrd.taxonomy import BUS_CLASSES, MAIN_GROUPS
+from astrd.survey_batch import REJECTED_SCHEMA, classified_schema, score_batch
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Of an output folder; another number says that another version of this package has to go on with it."""
 
 PARTITION_ROWS: Final = 25_000
@@ -45,36 +45,10 @@ MODEL_FOLDER: Final = "model"
 CLASSIFIED: Final = "classified"
 REJECTED: Final = "rejected"
 
-_PLACE: Final = [("file", pa.string()), ("row", pa.int64())]
-_CLASSIFIED_SCHEMA: Final = pa.schema(
-    [
-        *_PLACE,
-        ("designation", pa.string()),
-        ("main_group", pa.string()),
-        ("main_group_probability", pa.float64()),
-        ("bus_class", pa.string()),
-        ("bus_class_probability", pa.float64()),
-        ("bus_prediction_set", pa.list_(pa.string())),
-        ("outlier_score", pa.float64()),
-        ("is_outlier", pa.bool_()),
-        ("main_group_draw_share", pa.float64()),
-        ("bus_class_draw_share", pa.float64()),
-        ("note", pa.string()),
-        *((f"probability_group_{name}", pa.float64()) for name in MAIN_GROUPS),
-        *((f"probability_{name}", pa.float64()) for name in BUS_CLASSES),
-    ]
-)
-REJECTED_SCHEMA: Final = pa.schema([*_PLACE, ("designation", pa.string()), ("reason", pa.string())])
-
 _TABLES: Final = (CLASSIFIED, REJECTED)
 _REPEATED: Final = ["file", "main_group", "bus_class", "bus_prediction_set.list.element", "note"]
+_BELONGS_TO: Final = b"astrd.belongs_to"
 _READERS: Final = 16  # threads that look at finished partitions: a storage far away answers many at once
-
-
-def classified_schema(draws: int) -> pa.Schema:
-    """Columns of answers; `file` and `row` (counted from 0) tell where a spectrum stands in the survey."""
-    shares = [f"draw_share_group_{name}" for name in MAIN_GROUPS] + [f"draw_share_{name}" for name in BUS_CLASSES]
-    return pa.schema([*_CLASSIFIED_SCHEMA, *((name, pa.float64()) for name in shares if draws)])
 
 
 @dataclass(frozen=True)
@@ -109,6 +83,8 @@ class Scoring:
     layout: Layout
     settings: Settings
     model_sha256: str
+    belongs_to: str
+    """Hash of input, model and settings, which every part carries."""
 
     @classmethod
     def begin(cls, output: str, found: Survey, classifier: Classifier, settings: Settings) -> Scoring:
@@ -133,49 +109,48 @@ class Scoring:
             "model_sha256": sha256,
             **asdict(settings),
         }
-        scoring = cls(system.unstrip_protocol(path), found.layout, settings, sha256)
-        if system.exists(f"{path}/{MANIFEST}"):
-            begun = json.loads(system.cat_file(f"{path}/{MANIFEST}"))
-            if other := [name for name, value in manifest.items() if begun.get(name) != value]:
-                raise SurveyError(
-                    f"{output} was begun with another {', '.join(other)}: name another output, or remove this one"
-                )
-        elif system.exists(path) and any(not _is_unfinished(name) for name in system.ls(path, detail=False)):
-            raise SurveyError(f"expected a new or empty folder, or one that this began, as output; got {output}")
-        else:
-            scoring._write(MANIFEST, json.dumps(manifest, indent=1).encode())
+        text = json.dumps(manifest, indent=1).encode()
+        belongs_to = hashlib.sha256(text).hexdigest()
+        scoring = cls(system.unstrip_protocol(path), found.layout, settings, sha256, belongs_to)
+        if not system.exists(f"{path}/{MANIFEST}"):
+            if system.exists(path) and any(not _is_unfinished(name) for name in system.ls(path, detail=False)):
+                raise SurveyError(f"expected a new or empty folder, or one that this began, as output; got {output}")
+            scoring._write(MANIFEST, text)
+        begun = json.loads(system.cat_file(f"{path}/{MANIFEST}"))  # of another run, if it wrote at the same time
+        if other := [name for name, value in manifest.items() if begun.get(name) != value]:
+            raise SurveyError(
+                f"{output} was begun with another {', '.join(other)}: name another output, or remove this one"
+            )
         for name, content in files.items():
             if not system.exists(f"{path}/{MODEL_FOLDER}/{name}"):
                 scoring._write(f"{MODEL_FOLDER}/{name}", content)
         return scoring
 
     def finished(self, partitions: Sequence[Partition]) -> dict[int, Counts]:
-        """The partitions, by their numbers, that have been written already."""
+        """The partitions, by their numbers, that have been written already, with this input, model and settings."""
         system, path = storage(self.output)
         there = [{name.rsplit("/", 1)[-1] for name in system.find(f"{path}/{table}")} for table in _TABLES]
         numbers = [number for number in range(len(partitions)) if all(_part(number) in names for names in there)]
         with ThreadPoolExecutor(_READERS) as pool:
-            counted = pool.map(self._counts, numbers)
-            return {
-                n: counts for n, counts in zip(numbers, counted, strict=True) if counts.spectra == len(partitions[n])
-            }
+            counted = zip(numbers, pool.map(self._counts, numbers), strict=True)
+            return {number: counts for number, counts in counted if counts.spectra == len(partitions[number])}
 
     def score(self, number: int, partition: Partition) -> Counts:
         """Read, classify and write a partition."""
         classifier = _classifier(self.output, self.model_sha256)
-        schemas = (classified_schema(self.settings.draws), REJECTED_SCHEMA)
+        schemas = (classified_schema(with_draws=self.settings.draws > 0), REJECTED_SCHEMA)
         tables = {name: [schema.empty_table()] for name, schema in zip(_TABLES, schemas, strict=True)}
         for place, batch in survey.batches(partition, self.layout):
-            scored = score_batch(batch, self.layout, classifier, self.settings, partition.file, place)
+            coverage, draws = self.settings.coverage, self.settings.draws
+            scored = score_batch(batch, self.layout, classifier, coverage, draws, partition.file, place)
             for name, table in zip(_TABLES, scored, strict=True):
                 tables[name].append(table)
         counts = Counts(*(sum(map(len, tables[name])) for name in _TABLES))
         if counts.spectra != len(partition):
             raise RuntimeError(f"expected {len(partition)} spectra in {partition}, got {counts.spectra}: it changed")
         for name, parts in tables.items():
-            buffer = pa.BufferOutputStream()
-            pq.write_table(pa.concat_tables(parts), buffer, use_dictionary=_REPEATED)
-            self._write(f"{name}/{_part(number)}", buffer.getvalue().to_pybytes())
+            table = pa.concat_tables(parts).replace_schema_metadata({_BELONGS_TO: self.belongs_to})
+            self._write(f"{name}/{_part(number)}", as_parquet(table))
         return counts
 
     def finish(self, found: Survey) -> Counts:
@@ -184,19 +159,21 @@ class Scoring:
         Raises
         ------
         RuntimeError
-            If it is not as many as the survey has.
+            If it is not as many as the survey has, or more lies there.
         """
         system, path = storage(self.output)
         for name in system.find(path):
             if _is_unfinished(name):  # its writer was killed
                 system.rm_file(name)
-        counts = Counts(
-            *(pads.dataset(f"{path}/{name}", filesystem=system, format="parquet").count_rows() for name in _TABLES)
+        counts = sum(self.finished(found.partitions(self.settings.partition_rows)).values(), Counts())
+        there = sum(
+            pads.dataset(f"{path}/{name}", filesystem=system, format="parquet").count_rows() for name in _TABLES
         )
-        if counts.spectra != found.rows:
+        if not counts.spectra == there == found.rows:
             raise RuntimeError(
                 f"expected {found.rows} spectra in {self.output}, as many as in the survey; got {counts.classified} "
-                f"classified and {counts.rejected} rejected: remove it and score the survey anew"
+                f"classified and {counts.rejected} rejected, {there} with those of other runs: score it again, which "
+                "does what is missing, or remove it and begin anew"
             )
         manifest = json.loads(system.cat_file(f"{path}/{MANIFEST}"))
         self._write(MANIFEST, json.dumps({**manifest, "counts": asdict(counts)}, indent=1).encode())
@@ -208,11 +185,15 @@ class Scoring:
         return pads.dataset(f"{path}/{REJECTED}", filesystem=system, format="parquet").head(most).to_pandas()
 
     def _counts(self, number: int) -> Counts:
+        """What a partition's files hold; nothing if they belong to another run."""
         system, path = storage(self.output)
         rows = []
         for name in _TABLES:
             with system.open(f"{path}/{name}/{_part(number)}", "rb") as file:
-                rows.append(pq.read_metadata(file).num_rows)
+                metadata = pq.read_metadata(file)
+            if (metadata.metadata or {}).get(_BELONGS_TO) != self.belongs_to.encode():
+                return Counts()
+            rows.append(metadata.num_rows)
         return Counts(*rows)
 
     def _write(self, name: str, content: bytes) -> None:
@@ -222,75 +203,18 @@ class Scoring:
         unfinished = f"{folder}/_{last}.{uuid.uuid4().hex}"
         system.makedirs(folder, exist_ok=True)
         system.pipe_file(unfinished, content)
-        system.mv(unfinished, f"{folder}/{last}")
+        try:
+            system.mv(unfinished, f"{folder}/{last}")
+        except FileNotFoundError:  # a run beside this one finished, and took it for what a killed one left
+            if not system.exists(f"{folder}/{last}"):
+                raise
 
 
-def score_batch(
-    batch: pa.RecordBatch, layout: Layout, classifier: Classifier, settings: Settings, file: str = "", first: int = 0
-) -> tuple[pa.Table, pa.Table]:
-    """Classify the rows of a batch that can be, and say of the others why not.
-
-    Parameters
-    ----------
-    file, first
-        Where the batch comes from, and the place of its first row there.
-
-    Returns
-    -------
-    classified, rejected
-        As `classified_schema` and `REJECTED_SCHEMA` say.
-    """
-    names = survey.designations(batch)
-    faults: list[str | None]
-    if layout == "raw":
-        wavelength, reflectance, uncertainty = (
-            survey.lists(batch, name) for name in ("wavelength", "reflectance", "uncertainty")
-        )
-        found = spectra_of(wavelength, reflectance, uncertainty, names)
-        faults = [None if isinstance(spectrum, Spectrum) else str(spectrum) for spectrum in found]
-
-        def classify(rows: list[int]) -> pd.DataFrame:
-            spectra = [spectrum for row in rows if isinstance(spectrum := found[row], Spectrum)]
-            return classifier.classify(spectra, settings.coverage, settings.draws)
-    else:
-        on_channels, faults = survey.channels(batch)
-        faults = [fault or other for fault, other in zip(faults, channel_faults(on_channels), strict=True)]
-
-        def classify(rows: list[int]) -> pd.DataFrame:
-            return classifier.classify_channels(on_channels[rows], [names[row] for row in rows], settings.coverage)
-
-    schema = classified_schema(settings.draws)
-    sound = [row for row, fault in enumerate(faults) if fault is None]
-    answers = [
-        pa.Table.from_pandas(frame.assign(file=file, row=np.add(rows, first)), schema, preserve_index=False)
-        for rows, frame in _answers(classify, sound, faults)
-    ]
-    broken = [row for row, fault in enumerate(faults) if fault is not None]
-    rejected = {
-        "file": [file] * len(broken),
-        "row": [first + row for row in broken],
-        "designation": [names[row] for row in broken],
-        "reason": [faults[row] for row in broken],
-    }
-    classified = pa.concat_tables([schema.empty_table(), *answers])
-    return classified, pa.Table.from_pydict(rejected, REJECTED_SCHEMA)
-
-
-def _answers(
-    classify: Callable[[list[int]], pd.DataFrame], rows: list[int], faults: list[str | None]
-) -> Iterator[tuple[list[int], pd.DataFrame]]:
-    """Answers for rows; one that turns out to be broken in spite of the checks is found by halving."""
-    if not rows:
-        return
-    try:
-        yield rows, classify(rows)
-    except ValueError as error:
-        if len(rows) == 1:
-            faults[rows[0]] = re.sub(r"^row \d+: ", "", str(error))
-            return
-        middle = len(rows) // 2
-        yield from _answers(classify, rows[:middle], faults)
-        yield from _answers(classify, rows[middle:], faults)
+def as_parquet(table: pa.Table) -> bytes:
+    """A table of answers as it is written; numbers go as they are, because hardly any occurs twice."""
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer, use_dictionary=_REPEATED)
+    return bytes(buffer.getvalue().to_pybytes())
 
 
 @functools.lru_cache(maxsize=1)

@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 import mlflow
+import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
@@ -17,6 +18,7 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType, Array
 
+from astrd import spectra
 from astrd.classifier import DEFAULT_DRAWS, Classifier
 from astrd.conformal import DEFAULT_COVERAGE
 from astrd.explanation import MEASURES, NAME_LISTS, NUMBER_LISTS
@@ -24,7 +26,7 @@ from astrd.spectrum import Spectrum, SpectrumError
 from astrd.taxonomy import BUS_CLASSES, MAIN_GROUPS
 
 # Lists of numbers are declared as "any", because MLflow's own check of `Array(double)` names no row in its error, and
-# refuses a request in which only some rows have an uncertainty. `Spectrum.of` checks them, row by row.
+# refuses a request in which only some rows have an uncertainty. `spectra_of` checks them, row by row.
 _NUMBERS = AnyType()
 
 _ENDS = ("", "_uncertainty")
@@ -113,24 +115,32 @@ def spectra_of(rows: pd.DataFrame) -> list[Spectrum]:
     """
     if len(rows) == 0:
         raise SpectrumError("expected at least one spectrum, got an empty list")
-    columns = [
-        rows[name].tolist() if name in rows.columns else [default] * len(rows)
-        for name, default in (("wavelength", None), ("reflectance", None), ("uncertainty", None), ("designation", ""))
-    ]
-    spectra = []
-    for number, (wavelength, reflectance, uncertainty, designation) in enumerate(zip(*columns, strict=True)):
-        designation, uncertainty = _unless_missing(designation) or "", _unless_missing(uncertainty)
-        try:
-            spectra.append(Spectrum.of(wavelength, reflectance, uncertainty, designation))
-        except SpectrumError as error:
-            named = f" ({designation})" if designation else ""
-            raise SpectrumError(f"row {number}{named}: {error}") from None
-    return spectra
+    wavelength, reflectance, uncertainty, designation = (
+        [_as_array(value) for value in rows[name].tolist()] if name in rows.columns else [None] * len(rows)
+        for name in ("wavelength", "reflectance", "uncertainty", "designation")
+    )
+    names = [str(name or "") for name in designation]
+    checked = spectra.spectra_of(wavelength, reflectance, uncertainty, names)
+    found = []
+    for number, (spectrum, name) in enumerate(zip(checked, names, strict=True)):
+        if isinstance(spectrum, SpectrumError):
+            raise SpectrumError(f"row {number}{f' ({name})' if name else ''}: {spectrum}")
+        found.append(spectrum)
+    return found
 
 
-def _unless_missing(value: Any) -> Any:
-    """None for the NaN by which pandas fills a field that a record leaves out."""
-    return None if isinstance(value, float) and math.isnan(value) else value
+def _as_array(values: Any) -> Any:
+    """A list of numbers, as JSON brings it, as an array; all else as it came, so that its error can show it.
+
+    None for the NaN by which pandas fills a field that a record leaves out.
+    """
+    if not isinstance(values, list):
+        return None if isinstance(values, float) and math.isnan(values) else values
+    try:
+        array = np.asarray(values)
+    except ValueError:  # lists in it, of several lengths
+        return values
+    return array if array.dtype.kind == "f" else values
 
 
 mlflow.models.set_model(ServedModel())

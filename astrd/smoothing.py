@@ -180,10 +180,9 @@ def _weights_of_points(knots: _Knots, weights: Array) -> Array:
 
 
 def _padded(arrays: Sequence[Array], points: NDArray[np.int64]) -> Array:
-    padded = np.ones((points.max(), len(arrays)))
-    for column, values in enumerate(arrays):
-        padded[: len(values), column] = values
-    return padded
+    padded = np.ones((len(arrays), points.max()))
+    padded[np.arange(points.max()) < points[:, None]] = np.concatenate(arrays)
+    return np.ascontiguousarray(padded.T)
 
 
 def _second_differences(knots: _Knots, values: Array) -> Array:
@@ -251,9 +250,12 @@ class _Sampling:
 
     @classmethod
     def of(cls, knots: _Knots) -> _Sampling:
-        spectra = np.broadcast_to(np.arange(knots.x.shape[1]), (len(WAVELENGTH), knots.x.shape[1]))
-        ends_removed = np.where(knots.inside, knots.x, np.inf)
-        left = np.array([np.count_nonzero(ends_removed <= channel, axis=0) for channel in WAVELENGTH]) - 1
+        channels, number = len(WAVELENGTH), len(knots.points)
+        spectra = np.broadcast_to(np.arange(number), (channels, number))
+        # The knots at or before a channel are those whose first channel at or after them is not beyond it.
+        first = np.where(knots.inside, np.searchsorted(WAVELENGTH, knots.x), channels)
+        count = np.bincount((first + (channels + 1) * np.arange(number)).ravel(), minlength=(channels + 1) * number)
+        left = count.reshape(number, channels + 1)[:, :channels].cumsum(axis=1).T - 1
         left = np.clip(left, 0, knots.points - 2)
         h = knots.step[left, spectra]
         b = (WAVELENGTH[:, None] - knots.x[left, spectra]) / h

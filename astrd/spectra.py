@@ -21,11 +21,14 @@ from astrd.spectrum import (
     MOST_TIMES_LEVEL,
     NEAR,
     NEEDED_RANGE,
+    NOISE_RANGE,
     NORMALISED_WITHIN,
     SLACK,
     WIDEST_GAP,
     Spectrum,
     SpectrumError,
+    estimated_note,
+    noise_of,
 )
 
 Array = NDArray[np.float64]
@@ -43,18 +46,22 @@ def spectra_of(
     wavelength, reflectance, uncertainty
         As `Spectrum.of` takes them, one a row.
     """
-    columns = (wavelength, reflectance, uncertainty)
+    columns = (wavelength, reflectance, _with_estimates(wavelength, reflectance, uncertainty))
     spectra: list[Any] = [None] * len(designation)
     rows = [row for row, numbers in enumerate(zip(*columns, strict=True)) if _is_long_enough(*numbers)]
     if rows:
         points = np.array([len(wavelength[row]) for row in rows])
         w, r, u = (np.concatenate([column[row] for row in rows]).astype(np.float64, copy=False) for column in columns)
-        in_order, scale = _in_order(w, r, u, points)
-        r, u = r / scale.repeat(points), u / scale.repeat(points)
+        in_order, level = _in_order(w, r, u, points)
+        scale = np.where(in_order & (np.abs(level - 1) > NORMALISED_WITHIN), level, 1.0)
         ends = points.cumsum()
-        for row, start, end, good in zip(rows, (ends - points).tolist(), ends.tolist(), in_order, strict=True):
+        relative = u[ends - 1] / np.where(in_order, level, 1.0)
+        r, u = r / scale.repeat(points), u / scale.repeat(points)
+        places = zip(rows, (ends - points).tolist(), ends.tolist(), in_order, relative.tolist(), strict=True)
+        for row, start, end, good, sigma in places:
             if good:
-                spectra[row] = Spectrum(w[start:end], r[start:end], u[start:end], designation[row])
+                notes = () if columns[2][row] is uncertainty[row] else (estimated_note(sigma),)
+                spectra[row] = Spectrum(w[start:end], r[start:end], u[start:end], designation[row], notes)
     for row, spectrum in enumerate(spectra):
         if spectrum is None:
             try:
@@ -125,16 +132,44 @@ def channel_faults(reflectance: Array) -> list[str | None]:
     return faults
 
 
+def _with_estimates(wavelength: Sequence[Any], reflectance: Sequence[Any], uncertainty: Sequence[Any]) -> list[Any]:
+    """The uncertainties, with what `Spectrum.of` estimates in the place of those that are None or empty."""
+    filled = list(uncertainty)
+    rows = [
+        row
+        for row, given in enumerate(uncertainty)
+        if (given is None or (isinstance(given, np.ndarray | list) and len(given) == 0))
+        and _is_long_enough(wavelength[row], reflectance[row])
+    ]
+    if not rows:
+        return filled
+    points = np.array([len(wavelength[row]) for row in rows])
+    w, r = (np.concatenate([column[row] for row in rows]).astype(np.float64) for column in (wavelength, reflectance))
+    ends = points.cumsum()
+    with np.errstate(invalid="ignore", over="ignore"):
+        inside = (w > NOISE_RANGE[0]) & (w < NOISE_RANGE[1])
+        second, within = np.zeros(len(r)), inside.copy()
+        second[:-2] = np.abs(np.diff(r, 2))
+        within[:-2] &= inside[2:]
+        within[np.concatenate([ends - 1, ends - 2])] = False  # these differences reach into the next spectrum
+        size = np.abs(r)
+        smallest = np.maximum(_medians(size, inside, points), _medians(size, np.ones_like(inside), points))
+        sigma = noise_of(_medians(second, within, points), smallest)
+    for row, count, value in zip(rows, points.tolist(), sigma.tolist(), strict=True):
+        filled[row] = np.full(count, value)
+    return filled
+
+
 def _is_long_enough(*columns: Any) -> bool:
-    return (
-        all(isinstance(values, np.ndarray) and values.dtype.kind == "f" and values.ndim == 1 for values in columns)
-        and len({len(values) for values in columns}) == 1
-        and len(columns[0]) >= FEWEST_POINTS
-    )
+    shape: tuple[int, ...] = np.shape(columns[0]) if isinstance(columns[0], np.ndarray) else ()
+    for values in columns:  # not `all` of a generator, which takes three times as long
+        if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or values.shape != shape:
+            return False
+    return len(shape) == 1 and shape[0] >= FEWEST_POINTS
 
 
 def _in_order(w: Array, r: Array, u: Array, points: NDArray[np.int64]) -> tuple[NDArray[np.bool_], Array]:
-    """Which spectra `Spectrum.of` leaves as they are, or scales only, and by what it divides them.
+    """Which spectra `Spectrum.of` leaves as they are, or scales only, and their level at 0.55 µm.
 
     All points stand one after the other, `points` of them a spectrum. Where it is not sure, the answer is no.
     """
@@ -148,7 +183,7 @@ def _in_order(w: Array, r: Array, u: Array, points: NDArray[np.int64]) -> tuple[
         next_one = np.append(w[1:], np.inf)
         fine &= (step > 0) & ~((step > WIDEST_GAP) & (next_one > low) & (w < high))
         used = (w >= low - WIDEST_GAP) & (w <= high + WIDEST_GAP)
-        level, doubt = _levels(w, r, u, starts, points)
+        level, doubt = _levels(w, r, u, points)
         fine &= np.abs(r) <= MOST_TIMES_LEVEL * level.repeat(points)
     first, last = w[starts], w[ends - 1]
     in_order = (
@@ -160,20 +195,21 @@ def _in_order(w: Array, r: Array, u: Array, points: NDArray[np.int64]) -> tuple[
         & (last <= LONGEST)
         & (level >= np.maximum(LEAST_SIGNAL * doubt, 1 / LARGEST))
     )
-    return in_order, np.where(in_order & (np.abs(level - 1) > NORMALISED_WITHIN), level, 1.0)
+    return in_order, level
 
 
-def _levels(w: Array, r: Array, u: Array, starts: NDArray[np.int64], points: NDArray[np.int64]) -> tuple[Array, Array]:
+def _levels(w: Array, r: Array, u: Array, points: NDArray[np.int64]) -> tuple[Array, Array]:
     """Reflectance near 0.55 µm and its 1 sigma, as `Spectrum.of` has them; NaN for spectra without a point there."""
     near = np.abs(w - NORMALISATION_WAVELENGTH) <= NEAR
-    count = np.add.reduceat(near, starts, dtype=np.int64)
-    spectrum = np.arange(len(points)).repeat(points)[near]
-    place = np.arange(len(spectrum)) - (count.cumsum() - count)[spectrum]
-    medians = []
-    for values in (r, u):
-        padded = np.full((len(points), max(int(count.max()), 1)), np.inf)
-        padded[spectrum, place] = values[near]
-        padded.sort(axis=1)
-        middle = [np.take_along_axis(padded, np.maximum(c, 0)[:, None], axis=1) for c in ((count - 1) // 2, count // 2)]
-        medians.append(np.where(count > 0, (middle[0] + middle[1])[:, 0] / 2, np.nan))
-    return medians[0], medians[1] / np.sqrt(np.maximum(count, 1))
+    count = np.add.reduceat(near, points.cumsum() - points, dtype=np.int64)
+    return _medians(r, near, points), _medians(u, near, points) / np.sqrt(np.maximum(count, 1))
+
+
+def _medians(values: Array, chosen: NDArray[np.bool_], points: NDArray[np.int64]) -> Array:
+    """Median of the chosen values of each spectrum, shape (spectra,); NaN for those that have none."""
+    count = np.add.reduceat(chosen, points.cumsum() - points, dtype=np.int64)
+    padded = np.full((len(points), max(int(count.max()), 1)), np.inf)
+    padded[np.arange(padded.shape[1]) < count[:, None]] = values[chosen]
+    padded.sort(axis=1)
+    middle = [np.take_along_axis(padded, np.maximum(c, 0)[:, None], axis=1) for c in ((count - 1) // 2, count // 2)]
+    return np.where(count > 0, (middle[0] + middle[1])[:, 0] / 2, np.nan)

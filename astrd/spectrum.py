@@ -27,6 +27,9 @@ LONGEST: Final = 100.0  # µm; longer wavelengths are in another unit
 COMMENTS: Final = ("#", "!", ";")
 LARGEST: Final = 1e50  # beyond it, and below its inverse, squares and their ratios overflow
 SLACK: Final = 1e-9  # wavelengths are decimal numbers: 0.85 may arrive as 0.8500000000000001
+NOISE_RANGE: Final = (0.45, 0.90)
+"""µm between which the scatter of neighbouring points is taken for the noise of a spectrum without uncertainties."""
+
 _SMALLEST_NOISE: Final = 5e-4  # relative to the median reflectance
 
 
@@ -105,8 +108,10 @@ class Spectrum:
             _check_points(w)
         given = u is not None
         if u is None:
-            inside = (w > NEEDED_RANGE[0] - 0.05) & (w < NEEDED_RANGE[1] + 0.05)
-            u = np.full(len(w), max(_scatter(r[inside]), _SMALLEST_NOISE * float(np.median(np.abs(r)))))
+            r_inside = r[(w > NOISE_RANGE[0]) & (w < NOISE_RANGE[1])]
+            second = np.abs(np.diff(r_inside, 2))
+            size = max(np.median(np.abs(r_inside)), np.median(np.abs(r)))
+            u = np.full(len(w), noise_of(np.median(second) if len(second) else 0.0, size))
         level, doubt = _level(w, r, u)
         if level < 1 / LARGEST:
             raise SpectrumError(f"expected a reflectance above 0 at 0.55 µm, where it is normalised; got {level:g}")
@@ -122,7 +127,7 @@ class Spectrum:
                 float(w[at]),
             )
         if not given:
-            notes.append(f"no uncertainty given: 1 sigma of {u[0] / level:.2g} estimated from the scatter")
+            notes.append(estimated_note(u[0] / level))
         if abs(level - 1) > NORMALISED_WITHIN:
             r, u = r / level, u / level
         return cls(w, r, u, str(designation), tuple(notes))
@@ -133,6 +138,19 @@ class Spectrum:
         from astrd.reading import read  # it makes spectra itself
 
         return read(path)
+
+
+def noise_of(second_difference: Any, size: Any) -> Any:
+    """1 sigma of independent noise, from the median absolute second difference of neighbours.
+
+    It is no smaller than a share of the median absolute reflectance, `size`. Numbers or arrays.
+    """
+    return np.maximum(1.4826 * second_difference / np.sqrt(6), _SMALLEST_NOISE * size)
+
+
+def estimated_note(sigma: float) -> str:
+    """What is said of a spectrum without uncertainties; `sigma` is relative to its level at 0.55 µm."""
+    return f"no uncertainty given: 1 sigma of {sigma:.2g} estimated from the scatter"
 
 
 def _level(w: Array, r: Array, u: Array) -> tuple[float, float]:
@@ -237,10 +255,3 @@ def _averaged(w: Array, r: Array, u: Array | None) -> tuple[Array, Array, Array 
     total = np.bincount(place, weight)
     mean = np.bincount(place, weight * r) / total
     return unique, mean, None if u is None else 1 / np.sqrt(total)
-
-
-def _scatter(reflectance: Array) -> float:
-    """1 sigma of independent noise, from the median absolute second difference of neighbours."""
-    second = np.abs(np.diff(reflectance, 2))
-    noise = float(1.4826 * np.median(second) / np.sqrt(6)) if len(second) else 0.0
-    return max(noise, _SMALLEST_NOISE * float(np.median(np.abs(reflectance))))

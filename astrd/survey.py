@@ -171,12 +171,11 @@ def lists(batch: pa.RecordBatch, name: str) -> list[Any]:
     """A column of lists as one array a row, None where there is none; nulls in the lists are NaN."""
     if name not in batch.schema.names:
         return [None] * batch.num_rows
-    column = batch.column(name).cast(pa.list_(pa.float64()))
-    offsets = column.offsets.to_pylist()
-    values = column.values.to_numpy(zero_copy_only=False)
-    there = column.is_valid().to_pylist()
+    values, offsets, there = _flat(batch, name)
+    ends = offsets.tolist()
     return [
-        values[start:end] if valid else None for start, end, valid in zip(offsets[:-1], offsets[1:], there, strict=True)
+        values[start:end] if valid else None
+        for start, end, valid in zip(ends[:-1], ends[1:], there.tolist(), strict=True)
     ]
 
 
@@ -185,15 +184,25 @@ def channels(batch: pa.RecordBatch) -> tuple[Array, list[str | None]]:
     if "reflectance" not in batch.schema.names:
         columns = [batch.column(name).cast(pa.float64()).to_numpy(zero_copy_only=False) for name in CHANNEL_COLUMNS]
         return np.column_stack(columns), [None] * batch.num_rows
+    values, offsets, there = _flat(batch, "reflectance")
+    points = np.diff(offsets)
+    whole = there & (points == len(WAVELENGTH))
+    if whole.all():  # one after the other
+        return values[offsets[0] : offsets[-1]].reshape(-1, len(WAVELENGTH)), [None] * batch.num_rows
     reflectance = np.full((batch.num_rows, len(WAVELENGTH)), np.nan)
+    reflectance[whole] = values[offsets[:-1][whole, None] + np.arange(len(WAVELENGTH))]
     faults: list[str | None] = [None] * batch.num_rows
-    for row, values in enumerate(lists(batch, "reflectance")):
-        if values is not None and len(values) == len(WAVELENGTH):
-            reflectance[row] = values
-        else:
-            got = "none" if values is None else len(values)
-            faults[row] = f"expected a list of {len(WAVELENGTH)} reflectances, got {got}"
+    for row in np.flatnonzero(~whole):
+        got = points[row] if there[row] else "none"
+        faults[row] = f"expected a list of {len(WAVELENGTH)} reflectances, got {got}"
     return reflectance, faults
+
+
+def _flat(batch: pa.RecordBatch, name: str) -> tuple[Array, NDArray[np.int64], NDArray[np.bool_]]:
+    """All values in a column of lists, of which row i has `offsets[i]` to `offsets[i + 1]`; which rows are there."""
+    column = batch.column(name).cast(pa.list_(pa.float64()))
+    values = column.values.to_numpy(zero_copy_only=False)  # nulls become NaN
+    return values, column.offsets.to_numpy(), column.is_valid().to_numpy(zero_copy_only=False)
 
 
 def _columns(layout: Layout) -> tuple[str, ...]:

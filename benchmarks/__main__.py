@@ -1,115 +1,96 @@
-"""`python -m benchmarks [NAME ...]`: print how much faster our way is than the stock one, pair by pair."""
+"""`python -m benchmarks [NAME ...]`: print how much less our way costs than another one, pair by pair."""
 
 from __future__ import annotations
 
-import os
-import platform
-import statistics
-import sys
+import json
+import tempfile
 import time
-from collections.abc import Callable
-from importlib.metadata import version
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from scipy.interpolate import make_smoothing_spline
 
-from astrd import dataset, simulate
-from astrd.backend import tensorflow
-from astrd.network_models import NetworkModel, Recipe
-from astrd.networks import ConvolutionalNetwork, build
-from astrd.smoothing import NORMALISATION_CHANNEL, SMOOTHING_PENALTY, WAVELENGTH, bus_smoothing
+from benchmarks.measuring import FEWEST_PAIRS, Measured, measure
+from benchmarks.reporting import (
+    LEGEND,
+    Machine,
+    PageError,
+    around_part,
+    as_json,
+    as_markdown,
+    terminal_table,
+    write_between,
+)
+from benchmarks.servers import ServerError
+from benchmarks.setting import Setting, Size, setting
+from benchmarks.suite import BENCHMARKS
 
-Way = Callable[[], object]
-
-SPECTRA = 1341
-console = Console()
-
-
-def smoothing() -> tuple[str, Way, Way]:
-    """Smooth a survey's raw spectra: all at once, or one SciPy spline after the other."""
-    raw = simulate.survey(SPECTRA)
-    columns = [raw[name].tolist() for name in ("wavelength", "reflectance", "uncertainty")]
-
-    def one_by_one() -> np.ndarray:
-        smoothed = []
-        for w, r, u in zip(*columns, strict=True):
-            values = make_smoothing_spline(w, r, w=1 / u**2, lam=SMOOTHING_PENALTY)(WAVELENGTH)
-            smoothed.append(values / values[NORMALISATION_CHANNEL])
-        return np.array(smoothed)
-
-    assert np.allclose(bus_smoothing(*columns), one_by_one(), rtol=0, atol=1e-6)
-    return f"{SPECTRA} raw spectra, SciPy one by one", lambda: bus_smoothing(*columns), one_by_one
-
-
-def epoch() -> tuple[str, Way, Way]:
-    """Train a network for one epoch: in one compiled graph, or with `Model.fit`."""
-    tf = tensorflow()
-    import keras
-
-    keras.config.disable_interactive_logging()
-    train, _ = dataset.labelled(dataset.features(simulate.survey(SPECTRA)))
-    recipe, outputs = Recipe(), 26
-    x = ((train.reflectance - 1) / train.reflectance.std(axis=0).mean()).astype(np.float32)
-    split = len(x) * 4 // 5
-    compiled = NetworkModel("bus-cnn", "bus_class", ConvolutionalNetwork(), recipe)._training
-    labels = tf.one_hot(train.bus, outputs)
-    data = tf.constant(x[:split]), labels[:split], tf.ones(split), tf.constant(x[split:]), labels[split:]
-    stock = build(ConvolutionalNetwork(), outputs, seed=0)
-    stock.compile(
-        keras.optimizers.AdamW(recipe.learning_rate, weight_decay=recipe.weight_decay),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    return (
-        f"{split} spectra in batches of {recipe.batch_size}, Model.fit with validation",
-        lambda: compiled._epoch(*data, 0, 0),
-        lambda: stock.fit(
-            x[:split], train.bus[:split], batch_size=recipe.batch_size, verbose=0,
-            validation_data=(x[split:], train.bus[split:]),
-        ),
-    )  # fmt: skip
-
-
-BENCHMARKS = {"smoothing": smoothing, "epoch": epoch}
+console = Console(highlight=False)
 
 
 def main(
     names: Annotated[list[str] | None, typer.Argument(help=f"Of {', '.join(BENCHMARKS)}; none: all.")] = None,
-    pairs: Annotated[int, typer.Option(help="How often both ways are measured in turn.", min=5)] = 5,
+    pairs: Annotated[int, typer.Option(help="How often both ways are measured in turn.", min=FEWEST_PAIRS)] = 5,
+    size: Annotated[Size, typer.Option(help="quick: smaller amounts, minutes; tiny: to see that it runs.")] = Size.FULL,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all readings here.")] = None,
+    markdown_file: Annotated[
+        Path | None, typer.Option("--markdown", help="Put the table into this page, between its markers.")
+    ] = None,
 ) -> None:
-    """Measure our way against another one, in turn, and print the ratio of their times."""
+    """Measure our way and another one in turn, and print the ratios of what they cost."""
     for name in names or BENCHMARKS:
         if name not in BENCHMARKS:
-            console.print(f"expected a benchmark of {', '.join(BENCHMARKS)}; got {name}")
-            raise typer.Exit(1)
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in ("benchmark", "against", "ours (ms)", "theirs (ms)", "times faster", "least to most"):
-        table.add_column(column)
-    for name in names or BENCHMARKS:
-        against, ours, theirs = BENCHMARKS[name]()
-        ours(), theirs()
-        times = [(_seconds(ours), _seconds(theirs)) for _ in range(pairs)]
-        ratios = [other / own for own, other in times]
-        own, other = (statistics.median(column) * 1000 for column in zip(*times, strict=True))
-        table.add_row(
-            name, against, f"{own:.1f}", f"{other:.1f}", f"{statistics.median(ratios):.1f}",
-            f"{min(ratios):.1f} to {max(ratios):.1f}",
-        )  # fmt: skip
+            raise _failed(f"expected a benchmark of {', '.join(BENCHMARKS)}; got {name}")
+    try:
+        if markdown_file:
+            around_part(markdown_file)  # a wrong page is told before anything is measured
+        _run(names or list(BENCHMARKS), pairs, size, json_file, markdown_file)
+    except (PageError, ServerError) as error:
+        raise _failed(str(error)) from error
+
+
+def _run(names: Sequence[str], pairs: int, size: Size, json_file: Path | None, markdown_file: Path | None) -> None:
+    machine, started = Machine.here(), time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="astrd-bench-") as folder, setting(size, Path(folder), _tell) as shared:
+        results = [measured for name in names for measured in _measured(name, shared, pairs)]
+    table = terminal_table(results)
     console.print(table)
-    packages = ", ".join(f"{package} {version(package)}" for package in ("numpy", "scipy", "tensorflow", "keras"))
-    machine = f"{os.cpu_count()} x {platform.machine()}, {platform.system()}, Python {sys.version.split()[0]}"
-    console.print(f"Medians of {pairs} pairs on {machine}; {packages}", highlight=False, soft_wrap=True)
+    console.print(LEGEND)
+    if size is not Size.FULL:
+        console.print("Targets are those of the full size.", style="dim")
+    said = f"Medians of {pairs} pairs, size {size}, {time.monotonic() - started:.0f} s. {machine}"
+    console.print(said, soft_wrap=True)
+    if json_file:
+        json_file.write_text(json.dumps(as_json(results, machine, pairs, size), indent=1) + "\n")
+    if markdown_file:
+        write_between(markdown_file, as_markdown(results, machine, pairs))
 
 
-def _seconds(way: Way) -> float:
-    started = time.perf_counter()
-    way()
-    return time.perf_counter() - started
+def _measured(name: str, shared: Setting, pairs: int) -> Sequence[Measured]:
+    results = []
+    _tell(f"{name}: {BENCHMARKS[name].about}")
+    started = time.monotonic()
+    with console.status(f"{name}: preparing") as status:
+        for comparison in BENCHMARKS[name].comparisons(shared):
+            _tell(f"  {comparison.ours}; against {comparison.theirs}".replace("`", ""))
+            status.update(f"{comparison.name}: both ways once, unseen")
+            for done in measure(comparison, pairs):
+                measured = Measured(comparison, done)
+                status.update(f"{comparison.name}: pair {len(done)} of {pairs}, ratio {measured.ratio:.2f}")
+            results.append(measured)
+    _tell(f"{name}: done in {time.monotonic() - started:.0f} s")
+    return results
+
+
+def _failed(message: str) -> typer.Exit:
+    console.print(message, style="red", markup=False, soft_wrap=True)
+    return typer.Exit(1)
+
+
+def _tell(text: str) -> None:
+    console.print(text, style="dim", soft_wrap=True, markup=False)
 
 
 if __name__ == "__main__":

@@ -100,6 +100,15 @@ def test_a_spectrum_among_others_is_what_it_is_alone(kind: str) -> None:
         assert_same(found, alone(one, name))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("absent", [None, [], np.empty(0)], ids=["none", "empty list", "empty array"])
+def test_without_uncertainties_it_is_so_too(kind: str, absent: Any) -> None:
+    given = [(*columns[:2], absent) for columns in (points(), KINDS[kind](), points(0.435, 0.925, 0.0025))]
+    names = ["first", kind, "last"]
+    for found, one, name in zip(spectra_of(*zip(*given, strict=True), names), given, names, strict=True):
+        assert_same(found, alone(one, name))
+
+
 def test_both_ends_are_reached_by_these_kinds() -> None:
     """Some are refused and some are not, or the test above would prove little."""
     refused = {kind for kind, given in KINDS.items() if isinstance(alone(given(), ""), SpectrumError)}
@@ -121,6 +130,17 @@ def assert_survey_is_its_spectra(raw: pd.DataFrame) -> None:
     names = raw["designation"].tolist()
     for found, *given, name in zip(spectra_of(*columns, names), *columns, names, strict=True):
         assert_same(found, alone(tuple(given), name))  # type: ignore[arg-type]
+
+
+def test_a_survey_without_uncertainties_is_what_its_spectra_are_alone() -> None:
+    raw = simulate.survey(300, seed=6)
+    raw["uncertainty"] = [None] * len(raw)
+    raw["reflectance"] = [(1 + row % 3) * values for row, values in enumerate(raw["reflectance"])]
+    columns = [raw[name].tolist() for name in ("wavelength", "reflectance", "uncertainty", "designation")]
+    found = spectra_of(*columns)
+    assert all("no uncertainty given" in one.notes[0] for one in found if isinstance(one, Spectrum))
+    for spectrum, *given, name in zip(found, *columns, strict=True):
+        assert_same(spectrum, alone(tuple(given), name))  # type: ignore[arg-type]
 
 
 def test_no_spectra_are_none() -> None:

@@ -1,0 +1,154 @@
+"""Training for an epoch: in one compiled graph, with `Model.fit`, and as no more than its products of matrices.
+
+Networks are trained as the folds of a cross-validation are, side by side; what counts is the cost of one of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from astrd import dataset
+from astrd.backend import tensorflow
+from astrd.catalogue import MEMBERS
+from astrd.dataset import LabelledSpectra
+from astrd.network_models import NetworkModel, Recipe
+from astrd.networks import ConvolutionalNetwork, build
+from astrd.taxonomy import BUS_CLASSES
+from astrd.training import standardisation
+from benchmarks.measuring import Comparison, Reading, Way, timed
+from benchmarks.setting import Setting
+
+Single = NDArray[np.float32]
+
+ARCHITECTURE = ConvolutionalNetwork()
+RECIPE = Recipe()
+SIDE_BY_SIDE = NetworkModel.together * MEMBERS
+
+
+def comparisons(setting: Setting) -> Iterator[Comparison]:
+    """Graphs are traced, and compiled, before anything counts."""
+    table, origin = setting.spectra
+    train, _ = dataset.labelled(dataset.features(table))
+    held_out = np.arange(len(train)) % 5 == 0
+    learned, validation = train[~held_out], train[held_out]
+    epochs = setting.amounts.epochs
+    work = f"{len(learned)} spectra ({origin}) in batches of {RECIPE.batch_size}, with validation"
+    ours = f"{work}, compiled, {SIDE_BY_SIDE} networks side by side"
+    side_by_side, alone = (_compiled(learned, validation, epochs, members) for members in (SIDE_BY_SIDE, 1))
+    stock, products = _stock(learned, validation, epochs), _products(len(learned), len(validation), epochs)
+    yield Comparison("epoch", ours, "`Model.fit`", side_by_side, stock, 8)
+    yield Comparison(
+        "epoch, products", ours, "NumPy: the products of matrices of the same layers, forward and backward",
+        side_by_side, products, 2.5, floor=True,
+    )  # fmt: skip
+    yield Comparison("epoch, alone", f"{work}, compiled, one network", "`Model.fit`", alone, stock)
+
+
+def _epochs(train: Callable[[Callable[[], None]], object]) -> Way:
+    """The mean cost of an epoch; `train` calls back at the end of each."""
+
+    def way() -> Reading:
+        clocks: list[tuple[float, float]] = []
+        train(lambda: clocks.append((time.perf_counter(), time.process_time())))
+        (clock, processor), (end_clock, end_processor) = clocks[0], clocks[-1]
+        epochs = len(clocks) - 1
+        return Reading((end_clock - clock) / epochs, (end_processor - processor) / epochs)
+
+    return way
+
+
+def _compiled(learned: LabelledSpectra, validation: LabelledSpectra, epochs: int, members: int) -> Way:
+    """The project's own training, with the fresh weights that it starts from; it is used here alone."""
+    recipe = Recipe(epochs=epochs, patience=epochs)
+    model = NetworkModel("bus-cnn", "bus_class", ARCHITECTURE, recipe, members)
+    fit = timed(lambda: model.fit_with_validation(learned, validation))
+
+    def way() -> Reading:
+        whole = fit()
+        assert whole.processor is not None
+        return Reading(whole.cost / epochs / members, whole.processor / epochs / members)
+
+    return way
+
+
+def _stock(learned: LabelledSpectra, validation: LabelledSpectra, epochs: int) -> Way:
+    tensorflow()
+    import keras
+
+    mean, deviation = standardisation(learned.reflectance)
+    x, validation_x = (((part.reflectance - mean) / deviation).astype(np.float32) for part in (learned, validation))
+    network = build(ARCHITECTURE, len(BUS_CLASSES), seed=0)
+    network.compile(
+        keras.optimizers.AdamW(RECIPE.learning_rate, weight_decay=RECIPE.weight_decay),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+
+    def train(on_epoch: Callable[[], None]) -> None:
+        network.fit(
+            x, learned.bus, batch_size=RECIPE.batch_size, epochs=epochs + 1, verbose=0,
+            validation_data=(validation_x, validation.bus),
+            callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: on_epoch())],
+        )  # fmt: skip
+
+    return _epochs(train)
+
+
+def _products(learned: int, validation: int, epochs: int) -> Way:
+    """All batches forward and backward, and the validation part forward, by one thread of NumPy's BLAS."""
+    batches = [_Products.of(RECIPE.batch_size) for _ in range(learned // RECIPE.batch_size)]
+    whole = _Products.of(validation)
+
+    def train(on_epoch: Callable[[], None]) -> None:
+        with threadpool_limits(1, user_api="blas"):
+            for _ in range(epochs + 1):
+                for batch in batches:
+                    batch.forward()
+                    batch.backward()
+                whole.forward()
+                on_epoch()
+
+    return _epochs(train)
+
+
+@dataclass(frozen=True)
+class _Products:
+    """A layer each: inputs (m, k), weights (k, n) and gradients of its outputs (m, n), with room for the products.
+
+    A convolution's inputs are its windows, one a row: it is this product, and the windows come for nothing.
+    """
+
+    layers: list[tuple[Single, Single, Single]]
+    room: list[tuple[Single, Single, Single]]
+
+    @classmethod
+    def of(cls, rows: int) -> _Products:
+        random = np.random.default_rng(0)
+        layers = []
+        for layer in build(ARCHITECTURE, len(BUS_CLASSES), seed=0).layers:
+            if hasattr(layer, "kernel"):
+                *window, outputs = layer.kernel.shape
+                positions = layer.output.shape[1] if len(layer.output.shape) == 3 else 1
+                m, k = rows * positions, int(np.prod(window))
+                x, weights, dy = (
+                    random.random(size, dtype=np.float32) for size in ((m, k), (k, outputs), (m, outputs))
+                )
+                layers.append((x, weights, dy))
+        return cls(layers, [(np.empty_like(x), np.empty_like(weights), np.empty_like(dy)) for x, weights, dy in layers])
+
+    def forward(self) -> None:
+        for (x, weights, _), (_, _, y) in zip(self.layers, self.room, strict=True):
+            np.matmul(x, weights, out=y)
+
+    def backward(self) -> None:
+        """Gradients of all weights, and of the inputs of all layers but the first."""
+        for number, ((x, weights, dy), (dx, dweights, _)) in enumerate(zip(self.layers, self.room, strict=True)):
+            np.matmul(x.T, dy, out=dweights)
+            if number:
+                np.matmul(dy, weights.T, out=dx)

@@ -1,0 +1,210 @@
+"""The benchmarks run, and say the same in the terminal, as JSON and as Markdown. How fast anything is, no test says."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from astrd import simulate, smass
+from benchmarks import epoch, ingest, measuring, reporting, serving
+from benchmarks.__main__ import main
+from benchmarks.measuring import MEGABYTES, Comparison, Measured, Reading, measure, spectra_a_second, timed
+from benchmarks.reporting import Machine, PageError, as_json, as_markdown, write_between
+from benchmarks.setting import AMOUNTS, Size
+from benchmarks.suite import BENCHMARKS
+from workplace import clean_environment
+
+Costs = list[tuple[float, float]]
+
+IN_THIS_PROCESS = ("ingest", "smoothing")
+"""Quick to try: the others train a network first, or start servers."""
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """The command with these arguments, where there is neither an archive nor a champion."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(smass.MIRROR_VARIABLE, raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    app = typer.Typer()
+    app.command()(main)
+    return lambda *arguments: CliRunner().invoke(app, arguments, env={"COLUMNS": "80"})
+
+
+def comparison(target: float | None = None, floor: bool = False, **changes: object) -> Comparison:
+    way = timed(lambda: None)
+    return Comparison("name", "ours", "theirs", way, way, target, floor, **changes)  # type: ignore[arg-type]
+
+
+def measured(costs: Costs, target: float | None = None, floor: bool = False, **changes: object) -> Measured:
+    pairs = tuple((Reading(own, own / 2), Reading(other, other)) for own, other in costs)
+    return Measured(comparison(target, floor, **changes), pairs)
+
+
+class TestRatios:
+    def test_a_cheaper_way_is_some_times_less(self) -> None:
+        found = measured([(1.0, 8.0), (2.0, 10.0), (1.0, 12.0)])
+        assert found.ratios == [8.0, 5.0, 12.0]
+        assert found.ratio == 8.0
+        assert found.processor_ratio == 16.0
+        assert found.costs == (1.0, 10.0)
+
+    def test_beside_a_floor_it_is_some_times_as_much(self) -> None:
+        assert measured([(3.0, 2.0), (8.0, 4.0), (5.0, 5.0)], floor=True).ratio == 1.5
+
+    @pytest.mark.parametrize(
+        ("target", "floor", "met"), [(4.0, False, True), (4.1, False, False), (0.25, True, True), (0.2, True, False)]
+    )
+    def test_a_target_is_met_from_the_right_side(self, target: float, floor: bool, met: bool) -> None:
+        assert measured([(1.0, 4.0)], target, floor).met is met
+
+    def test_without_a_target_there_is_nothing_to_meet(self) -> None:
+        assert measured([(1.0, 4.0)]).met is None
+
+    def test_more_spectra_a_second_is_the_lower_cost(self) -> None:
+        found = measured([(0.5, 2.0)], unit=spectra_a_second(1000))
+        assert reporting.cells(found)[3:6] == ("2,000 /s", "500 /s", "4.0")
+
+    def test_memory_has_no_processor_time(self) -> None:
+        found = Measured(comparison(unit=MEGABYTES), ((Reading(2e8), Reading(6e8)),))
+        assert found.processor_ratio is None
+        assert reporting.cells(found)[3:8] == ("200 MB", "600 MB", "3.0", "3.0 to 3.0", "")
+
+
+class TestMeasuring:
+    def test_both_ways_are_measured_in_turn_after_one_unseen(self) -> None:
+        called: list[str] = []
+
+        def way(name: str) -> measuring.Way:
+            def one() -> Reading:
+                called.append(name)
+                return Reading(float(len(called)))
+
+            return one
+
+        *_, pairs = measure(Comparison("name", "", "", way("our"), way("their")), 2)
+        assert called == ["our", "their", "our", "their", "their", "our"]
+        assert pairs == ((Reading(3.0), Reading(4.0)), (Reading(6.0), Reading(5.0)))
+
+    def test_a_timed_way_tells_clock_and_processor(self) -> None:
+        reading = timed(lambda: sum(range(100_000)))()
+        assert reading.cost > 0
+        assert reading.processor is not None and reading.processor > 0
+
+
+class TestCommand:
+    def test_the_same_figures_stand_everywhere(self, run: Callable[..., Result]) -> None:
+        page = Path("page.md")
+        page.write_text("before\n<!-- begin: figures -->\nold\n<!-- end: figures -->\nafter\n")
+        done = run(*IN_THIS_PROCESS, "--size", "tiny", "--json", "figures.json", "--markdown", str(page))
+        assert done.exit_code == 0, done.output
+        content = json.loads(Path("figures.json").read_text())
+        text = page.read_text()
+        assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+        assert [one["name"] for one in content["benchmarks"]] == list(IN_THIS_PROCESS)
+        for one in content["benchmarks"]:
+            (row,) = [line for line in text.splitlines() if line.startswith(f"| {one['name']} |")]
+            ratio = reporting._written(one["ratio"])
+            assert row.split(" | ")[5] == ratio
+            assert ratio in done.output
+            assert len(one["ratios"]) == len(one["readings"]) == content["pairs"] == measuring.FEWEST_PAIRS
+            ratios = [other["cost"] / own["cost"] for own, other in one["readings"]]
+            assert one["ratios"] == pytest.approx(ratios)
+            assert one["met"] is (one["ratio"] >= one["target"])
+            assert ("not met" in row) is not one["met"]
+            assert one["equal"]
+        assert content["machine"]["processor"] in done.output
+        assert content["machine"]["cores"] >= 1
+        assert set(content["machine"]["versions"]) == set(reporting.PACKAGES)
+
+    def test_no_line_of_the_table_is_wider_than_a_terminal(self, run: Callable[..., Result]) -> None:
+        output = run("smoothing", "--size", "tiny").output
+        (head,) = [line for line in output.splitlines() if line.strip().startswith("benchmark")]
+        assert len(head) <= 80
+        assert head.split()[-1] == "target"
+
+    def test_an_unknown_name_is_told_with_those_there_are(self, run: Callable[..., Result]) -> None:
+        done = run("smoothing", "smoothness", "--size", "tiny")
+        assert done.exit_code == 1
+        assert "got smoothness" in done.output
+        assert all(name in done.output for name in BENCHMARKS)
+
+    def test_fewer_pairs_than_tell_anything_are_refused(self, run: Callable[..., Result]) -> None:
+        assert run("smoothing", "--pairs", "4").exit_code == 2
+
+    def test_a_page_without_a_place_for_it_is_told_before_anything_runs(self, run: Callable[..., Result]) -> None:
+        Path("page.md").write_text("no marks")
+        done = run("smoothing", "--markdown", "page.md")
+        assert done.exit_code == 1
+        assert "<!-- begin: figures -->" in done.output
+        assert "raw spectra" not in done.output
+
+    def test_every_benchmark_has_amounts_of_every_size(self) -> None:
+        assert set(AMOUNTS) == set(Size)
+
+
+class TestMarkdown:
+    def test_a_row_has_a_cell_for_each_column(self) -> None:
+        text = as_markdown([measured([(1.0, 4.0)], 8.0)], Machine.here(), 5)
+        head, line, row, *_ = text.splitlines()
+        assert head.count("|") == line.count("|") == row.count("|") == len(reporting.COLUMNS) + 1
+        assert "≥ 8 not met" in row
+
+    def test_a_page_without_marks_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(PageError, match="begin: figures"):
+            write_between(tmp_path / "none.md", "text")
+
+    def test_json_can_be_read_by_all(self) -> None:
+        text = json.dumps(as_json([measured([(1.0, 4.0)])], Machine.here(), 5, "tiny"), allow_nan=False)
+        assert json.loads(text)["benchmarks"][0]["target"] is None
+
+
+def test_the_archive_read_file_by_file_is_the_archive_read_at_once(tmp_path: Path) -> None:
+    """On files of simulated spectra; the benchmark itself compares the tables that it measures."""
+    table = simulate.survey(40)
+    paths = ingest._written(table, 40, tmp_path)
+    survey = ingest._read(paths)
+    assert survey.refused == ()
+    for found, expected in zip(survey.table["reflectance"], table["reflectance"].head(40), strict=True):
+        np.testing.assert_allclose(found, expected, atol=5e-5)
+
+
+def test_the_products_of_an_epoch_are_those_of_the_network() -> None:
+    """Forward, backward in the weights, and backward in the inputs of all layers but the first: 3 products a layer."""
+    products = epoch._Products.of(3)
+    assert [weights.shape for _, weights, _ in products.layers] == [(5, 24), (120, 40), (120, 56), (392, 96), (96, 26)]
+    products.forward(), products.backward()
+    for number, ((x, weights, dy), (dx, dweights, y)) in enumerate(zip(products.layers, products.room, strict=True)):
+        np.testing.assert_allclose(y, x @ weights, rtol=1e-5)
+        np.testing.assert_allclose(dweights, x.T @ dy, rtol=1e-5)
+        assert not number or np.allclose(dx, dy @ weights.T, rtol=1e-5)
+
+
+def test_bodies_hold_the_same_spectra_for_both_models() -> None:
+    spectra = serving._spectra(3)
+    records = json.loads(serving.as_json(spectra))["dataframe_records"]
+    assert [row["reflectance"] for row in records] == json.loads(serving.for_keras(spectra))["inputs"]
+    assert all(math.isclose(row["reflectance"][11], 1.0, abs_tol=0.02) for row in records)
+
+
+def test_models_are_trained_and_served_where_there_is_no_champion(tmp_path: Path) -> None:
+    """All that need TensorFlow, as a command of its own: a model is trained for a moment, and served in both forms."""
+    names = ("epoch", "classify", "serve-one", "serve-many", "memory")
+    command = [sys.executable, "-m", "benchmarks", *names, "--size", "tiny", "--json", "figures.json"]
+    done = subprocess.run(command, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no champion" in done.stdout
+    found = {one["name"]: one for one in json.loads((tmp_path / "figures.json").read_text())["benchmarks"]}
+    assert {one.partition(",")[0] for one in found} == set(names)
+    assert {"serve-many, JSON", "serve-many, Parquet"} <= set(found)
+    assert all(ratio > 0 for one in found.values() for ratio in one["ratios"])
+    assert found["memory"]["costs"][0] < found["memory"]["costs"][1]  # no TensorFlow in it
