@@ -37,7 +37,7 @@ def comparisons(setting: Setting) -> Iterator[Comparison]:
         "epoch", ours, "`Model.fit`", _compiled(learned, validation, epochs), _stock(learned, validation, epochs), 8
     )
     yield Comparison(
-        "epoch, products", ours, "NumPy: the products of matrices of the same layers, forward and backward",
+        "epoch products", ours, "NumPy: the products of matrices of the same layers, forward and backward",
         _compiled(learned, validation, epochs), _products(len(learned), len(validation), epochs), 2.5, floor=True,
     )  # fmt: skip
 

@@ -79,7 +79,7 @@ def terminal_table(results: Sequence[Measured]) -> Table:
     for measured in results:
         name, _, _, own, other, ratio, spread, processor, target = cells(measured)
         style = {True: "green", False: "yellow", None: "none"}[measured.met]
-        spread = spread.replace(" to ", "-")
+        spread, target = spread.replace(" to ", "-"), target.replace("not met", "✗").replace("met", "✓")
         table.add_row(name, own, other, f"[bold]{ratio}[/]", spread, processor, f"[{style}]{target}[/]")
     return table
 

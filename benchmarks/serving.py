@@ -33,7 +33,7 @@ def one(setting: Setting) -> Iterator[Comparison]:
     theirs = _one_by_one(servers.keras, for_keras(spectra), requests)
     for name, server, command in _ours(servers):
         yield Comparison(
-            f"serve-one, {name}", f"{command}: one spectrum, one client, p50 of {requests} ({setting.model.name})",
+            f"serve-one {name}", f"{command}: one spectrum, one client, p50 of {requests} ({setting.model.name})",
             KERAS, _one_by_one(server, as_json(spectra), requests), theirs, target=8, unit=MILLISECONDS,
         )  # fmt: skip
 
@@ -51,7 +51,7 @@ def many(setting: Setting) -> Iterator[Comparison]:
         for name, server, command in _ours(servers):
             said = f"{command}: {amounts.clients} clients, {amounts.rows} spectra a request as {form}"
             ours = _at_once(setting, server, body, kind)
-            yield Comparison(f"serve-many, {form}, {name}", said, f"{KERAS}, as JSON", ours, theirs, target, unit=unit)
+            yield Comparison(f"serve-many {form} {name}", said, f"{KERAS}, as JSON", ours, theirs, target, unit=unit)
 
 
 def memory(setting: Setting) -> Iterator[Comparison]:
@@ -75,7 +75,7 @@ def memory(setting: Setting) -> Iterator[Comparison]:
     theirs = peak(servers.keras, [for_keras(few), for_keras(all_of_them)])
     for name, server, command in _ours(servers):
         yield Comparison(
-            f"memory, {name}", f"{command}: peak of the process, 1 and {rows} spectra a request", KERAS,
+            f"memory {name}", f"{command}: peak of the process, 1 and {rows} spectra a request", KERAS,
             peak(server, [as_json(few), as_json(all_of_them)]), theirs, target=3, unit=MEGABYTES,
         )  # fmt: skip
 
