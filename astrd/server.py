@@ -1,7 +1,7 @@
 """The classifier over HTTP, with the requests, answers and refusals of `mlflow models serve`, several times as fast.
 
-MLflow's server reads JSON twice, and writes every number of an answer by itself in Python: of a thousand spectra, two
-thirds of its time. Here a request is read once, and answers leave as one text. Each core has a process of its own,
+MLflow's server reads JSON twice, and writes every number of an answer by itself in Python: of a thousand spectra, three
+fifths of its time. Here a request is read once, and answers leave as one text. Each core has a process of its own,
 because Python runs one thread at a time; they share one port.
 
 `python -m astrd.server FOLDER HOST PORT WORKERS` is what `astrd serve` becomes, so that MLflow is not in its memory.

@@ -149,6 +149,12 @@ class TestCommand:
         assert "<!-- begin: figures -->" in done.output
         assert "raw spectra" not in done.output
 
+    def test_a_folder_that_is_not_there_is_told_before_anything_runs(self, run: Callable[..., Result]) -> None:
+        done = run("smoothing", "--json", "nowhere/figures.json")
+        assert done.exit_code == 1
+        assert "a folder that exists, got nowhere" in done.output
+        assert "raw spectra" not in done.output
+
     def test_every_benchmark_has_amounts_of_every_size(self) -> None:
         assert set(AMOUNTS) == set(Size)
 

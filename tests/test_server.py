@@ -17,11 +17,13 @@ from urllib.error import HTTPError
 import pandas as pd
 import psutil
 import pytest
+from typer.testing import CliRunner
 
 from astrd.classifier import Classifier
+from astrd.cli import app
 from astrd.request import JSON
 from astrd.server import Service
-from workplace import clean_environment, free_port, wait_until
+from workplace import Workplace, clean_environment, free_port, wait_until
 
 
 @pytest.fixture
@@ -104,6 +106,12 @@ def test_a_port_that_is_taken_is_told(folder: Path) -> None:
         )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.startswith(f"expected a free port, got {port} on 127.0.0.1")
+
+
+def test_without_a_champion_the_command_says_how_to_have_one(empty_place: Workplace) -> None:
+    result = CliRunner().invoke(app, ["serve"])
+    assert result.exit_code == 1
+    assert "There is no champion yet: make one with `make run`" in result.output
 
 
 def test_numbers_that_are_none_leave_as_null(template_classifier: Classifier, rows: list[dict[str, Any]]) -> None:
