@@ -68,7 +68,7 @@ def _run(names: Sequence[str], pairs: int, size: Size, json_file: Path | None, m
     if json_file:
         json_file.write_text(json.dumps(as_json(results, machine, pairs, size), indent=1) + "\n")
     if markdown_file:
-        write_between(markdown_file, as_markdown(results, machine, pairs))
+        write_between(markdown_file, as_markdown(results, machine, pairs, size))
 
 
 def _measured(name: str, shared: Setting, pairs: int) -> Sequence[Measured]:

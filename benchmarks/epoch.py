@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,7 @@ from astrd.network_models import NetworkModel, Recipe
 from astrd.networks import ConvolutionalNetwork, build
 from astrd.taxonomy import BUS_CLASSES
 from astrd.training import standardisation, tensorflow
-from benchmarks.measuring import Comparison, Reading, Way
+from benchmarks.measuring import Comparison, Reading, Way, timed
 from benchmarks.setting import Setting
 
 Single = NDArray[np.float32]
@@ -26,7 +25,7 @@ RECIPE = Recipe()
 
 
 def comparisons(setting: Setting) -> Iterator[Comparison]:
-    """Of several epochs the first, in which graphs are traced, counts for nothing."""
+    """What a fit does besides its epochs is part of their cost; graphs are traced before, in the unseen reading."""
     table, origin = setting.spectra
     train, _ = dataset.labelled(dataset.features(table))
     held_out = np.arange(len(train)) % 5 == 0
@@ -42,30 +41,22 @@ def comparisons(setting: Setting) -> Iterator[Comparison]:
     )  # fmt: skip
 
 
-def _epochs(train: Callable[[Callable[[], None]], object]) -> Way:
-    """The mean cost of an epoch; `train` calls back at the end of each."""
+def _each(fit: Callable[[], object], epochs: int) -> Way:
+    """The mean cost of an epoch of a fit."""
+    way = timed(fit)
 
-    def way() -> Reading:
-        clocks: list[tuple[float, float]] = []
-        train(lambda: clocks.append((time.perf_counter(), time.process_time())))
-        (clock, processor), (end_clock, end_processor) = clocks[0], clocks[-1]
-        epochs = len(clocks) - 1
-        return Reading((end_clock - clock) / epochs, (end_processor - processor) / epochs)
+    def one() -> Reading:
+        reading = way()
+        return Reading(reading.cost / epochs, (reading.processor or 0) / epochs)
 
-    return way
+    return one
 
 
 def _compiled(learned: LabelledSpectra, validation: LabelledSpectra, epochs: int) -> Way:
     """The project's own training; it is used here alone."""
-    ended: list[Callable[[], None]] = []
-    recipe = Recipe(epochs=epochs + 1, patience=epochs + 1)
-    model = NetworkModel("bus-cnn", "bus_class", ARCHITECTURE, recipe, on_epoch=lambda number, loss: ended[-1]())
-
-    def train(on_epoch: Callable[[], None]) -> None:
-        ended.append(on_epoch)
-        model.fit_with_validation(learned, validation)
-
-    return _epochs(train)
+    recipe = replace(RECIPE, epochs=epochs, patience=epochs)  # none of them stops early
+    model = NetworkModel("bus-cnn", "bus_class", ARCHITECTURE, recipe)
+    return _each(lambda: model.fit_with_validation(learned, validation), epochs)
 
 
 def _stock(learned: LabelledSpectra, validation: LabelledSpectra, epochs: int) -> Way:
@@ -81,14 +72,13 @@ def _stock(learned: LabelledSpectra, validation: LabelledSpectra, epochs: int) -
         metrics=["accuracy"],
     )
 
-    def train(on_epoch: Callable[[], None]) -> None:
+    def fit() -> None:
         network.fit(
-            x, learned.bus, batch_size=RECIPE.batch_size, epochs=epochs + 1, verbose=0,
+            x, learned.bus, batch_size=RECIPE.batch_size, epochs=epochs, verbose=0,
             validation_data=(validation_x, validation.bus),
-            callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: on_epoch())],
         )  # fmt: skip
 
-    return _epochs(train)
+    return _each(fit, epochs)
 
 
 def _products(learned: int, validation: int, epochs: int) -> Way:
@@ -96,16 +86,15 @@ def _products(learned: int, validation: int, epochs: int) -> Way:
     batches = [_Products.of(RECIPE.batch_size) for _ in range(learned // RECIPE.batch_size)]
     whole = _Products.of(validation)
 
-    def train(on_epoch: Callable[[], None]) -> None:
+    def fit() -> None:
         with threadpool_limits(1, user_api="blas"):
-            for _ in range(epochs + 1):
+            for _ in range(epochs):
                 for batch in batches:
                     batch.forward()
                     batch.backward()
                 whole.forward()
-                on_epoch()
 
-    return _epochs(train)
+    return _each(fit, epochs)
 
 
 @dataclass(frozen=True)

@@ -47,9 +47,9 @@ class Amounts:
 
 
 AMOUNTS: Final = {
-    Size.FULL: Amounts(ASTEROIDS, epochs=5, batch=100_000, requests=100, clients=8, rows=1000, rounds=3),
-    Size.QUICK: Amounts(200, epochs=2, batch=10_000, requests=20, clients=8, rows=1000, rounds=1),
-    Size.TINY: Amounts(60, epochs=1, batch=100, requests=2, clients=2, rows=5, rounds=1),
+    Size.FULL: Amounts(ASTEROIDS, epochs=20, batch=100_000, requests=100, clients=8, rows=1000, rounds=3),
+    Size.QUICK: Amounts(200, epochs=10, batch=10_000, requests=20, clients=8, rows=1000, rounds=1),
+    Size.TINY: Amounts(60, epochs=2, batch=100, requests=2, clients=2, rows=5, rounds=1),
 }
 
 

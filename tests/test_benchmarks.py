@@ -161,7 +161,7 @@ class TestCommand:
 
 class TestMarkdown:
     def test_a_row_has_a_cell_for_each_column(self) -> None:
-        text = as_markdown([measured([(1.0, 4.0)], 8.0)], Machine.here(), 5)
+        text = as_markdown([measured([(1.0, 4.0)], 8.0)], Machine.here(), 5, "tiny")
         head, line, row, *_ = text.splitlines()
         assert head.count("|") == line.count("|") == row.count("|") == len(reporting.COLUMNS) + 1
         assert "≥ 8 not met" in row
