@@ -38,6 +38,7 @@ ARCHIVE_FILE: Final = "archive.npz"
 
 DEFAULT_DRAWS: Final = 0
 _DRAW_SEED: Final = 0
+_AT_ONCE: Final = 10_000  # spectra of a survey: memory for larger arrays is fetched anew for each of them
 _MAY_BE_Q: Final = "near the published mean of class Q, of which the model saw no spectrum: it may be one"
 
 
@@ -154,7 +155,11 @@ class Classifier:
         for row, fault in enumerate(channel_faults(reflectance)):
             if fault:
                 raise SpectrumError(f"row {row}: {fault}")
-        return self.channel_answers(reflectance, designation, coverage).frame()
+        parts = [
+            self.channel_answers(reflectance[i : i + _AT_ONCE], designation[i : i + _AT_ONCE], coverage).frame()
+            for i in range(0, max(len(reflectance), 1), _AT_ONCE)
+        ]
+        return pd.concat(parts, ignore_index=True)
 
     def channel_answers(
         self, reflectance: Array, designation: Sequence[str], coverage: float = DEFAULT_COVERAGE

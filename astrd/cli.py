@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -80,6 +82,29 @@ def classify(
         raise typer.Exit(1) from error
     if broken:
         raise typer.Exit(1)
+
+
+@app.command()
+def serve(
+    model: Annotated[str, typer.Option(help="URI of the model; empty: the champion of the registry.")] = "",
+    host: Annotated[str, typer.Option(help="Address to answer at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to answer at.")] = 5001,
+    workers: Annotated[int, typer.Option(help="Processes; 0: the cores.", min=0)] = 0,
+) -> None:
+    """Answer over HTTP as `mlflow models serve` does, several times as fast; no environment is built."""
+    from astrd import registry
+
+    try:
+        address = _address(model)
+        classifier = registry.load_classifier(address)
+    except (ValueError, OSError) as error:
+        _complain(error)
+        raise typer.Exit(1) from error
+    _say(f"{address} answers at http://{host}:{port}/invocations. Stop with Ctrl-C.")
+    folder = tempfile.mkdtemp(prefix="astrd-serve-")  # the server removes it when it has read it
+    classifier.save(folder)
+    count = workers or len(os.sched_getaffinity(0))
+    os.execv(sys.executable, [sys.executable, "-m", "astrd.server", folder, host, str(port), str(count)])
 
 
 RunOption = Annotated[str, typer.Option("--run", help="Run of a flow; empty: the newest finished main job's.")]
@@ -165,6 +190,14 @@ def _keeping_all() -> Iterator[None]:
 @_keeping_all()
 def _model(uri: str) -> tuple[Classifier, Provenance]:
     """The model of this address, or the champion, and where it comes from."""
+    from astrd import registry
+
+    uri = _address(uri)
+    return registry.load_classifier(uri), registry.provenance(uri)
+
+
+def _address(uri: str) -> str:
+    """The address of a model: the one given, or the champion's."""
     from astrd import registry, tracking
 
     if not uri and not tracking.store_exists():
@@ -175,8 +208,7 @@ def _model(uri: str) -> tuple[Classifier, Provenance]:
     tracking.connect()
     if not uri and registry.version_named(tracking.Alias.CHAMPION) is None:
         raise ValueError("There is no champion yet: make one with `make run`, or name a model with --model.")
-    uri = uri or f"models:/{tracking.REGISTERED_CNN}@{tracking.Alias.CHAMPION}"
-    return registry.load_classifier(uri), registry.provenance(uri)
+    return uri or f"models:/{tracking.REGISTERED_CNN}@{tracking.Alias.CHAMPION}"
 
 
 def _classified(

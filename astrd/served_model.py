@@ -5,11 +5,9 @@ MLflow loads this very file, with the `astrd` package beside it, in an environme
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import mlflow
-import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
@@ -18,11 +16,10 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType, Array
 
-from astrd import spectra
 from astrd.classifier import DEFAULT_DRAWS, Classifier
 from astrd.conformal import DEFAULT_COVERAGE
 from astrd.explanation import MEASURES, NAME_LISTS, NUMBER_LISTS
-from astrd.spectrum import Spectrum, SpectrumError
+from astrd.request import spectra_of
 from astrd.taxonomy import BUS_CLASSES, MAIN_GROUPS
 
 # Lists of numbers are declared as "any", because MLflow's own check of `Array(double)` names no row in its error, and
@@ -96,51 +93,13 @@ class ServedModel(PythonModel):  # type: ignore[misc]
         params = params or {}
         try:
             return self.classifier.classify(
-                spectra_of(model_input),
+                spectra_of({name: model_input[name].tolist() for name in model_input.columns}),
                 float(params.get("coverage", DEFAULT_COVERAGE)),
                 int(params.get("draws", DEFAULT_DRAWS)),
                 bool(params.get("explain", False)),
             )
         except ValueError as error:
             raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from error
-
-
-def spectra_of(rows: pd.DataFrame) -> list[Spectrum]:
-    """The spectra of a request's rows.
-
-    Raises
-    ------
-    SpectrumError
-        If there is no row, or one cannot be classified; the message names the row, counted from 0, and the reason.
-    """
-    if len(rows) == 0:
-        raise SpectrumError("expected at least one spectrum, got an empty list")
-    wavelength, reflectance, uncertainty, designation = (
-        [_as_array(value) for value in rows[name].tolist()] if name in rows.columns else [None] * len(rows)
-        for name in ("wavelength", "reflectance", "uncertainty", "designation")
-    )
-    names = [str(name or "") for name in designation]
-    checked = spectra.spectra_of(wavelength, reflectance, uncertainty, names)
-    found = []
-    for number, (spectrum, name) in enumerate(zip(checked, names, strict=True)):
-        if isinstance(spectrum, SpectrumError):
-            raise SpectrumError(f"row {number}{f' ({name})' if name else ''}: {spectrum}")
-        found.append(spectrum)
-    return found
-
-
-def _as_array(values: Any) -> Any:
-    """A list of numbers, as JSON brings it, as an array; all else as it came, so that its error can show it.
-
-    None for the NaN by which pandas fills a field that a record leaves out.
-    """
-    if not isinstance(values, list):
-        return None if isinstance(values, float) and math.isnan(values) else values
-    try:
-        array = np.asarray(values)
-    except ValueError:  # lists in it, of several lengths
-        return values
-    return array if array.dtype.kind == "f" else values
 
 
 mlflow.models.set_model(ServedModel())

@@ -43,9 +43,12 @@ def main(
     for name in names or BENCHMARKS:
         if name not in BENCHMARKS:
             raise _failed(f"expected a benchmark of {', '.join(BENCHMARKS)}; got {name}")
+    # What cannot be written to is told before anything is measured.
+    if json_file and not json_file.parent.is_dir():
+        raise _failed(f"expected a folder that exists, got {json_file.parent}: make it, or name another file")
     try:
         if markdown_file:
-            around_part(markdown_file)  # a wrong page is told before anything is measured
+            around_part(markdown_file)
         _run(names or list(BENCHMARKS), pairs, size, json_file, markdown_file)
     except (PageError, ServerError) as error:
         raise _failed(str(error)) from error
@@ -65,7 +68,7 @@ def _run(names: Sequence[str], pairs: int, size: Size, json_file: Path | None, m
     if json_file:
         json_file.write_text(json.dumps(as_json(results, machine, pairs, size), indent=1) + "\n")
     if markdown_file:
-        write_between(markdown_file, as_markdown(results, machine, pairs))
+        write_between(markdown_file, as_markdown(results, machine, pairs, size))
 
 
 def _measured(name: str, shared: Setting, pairs: int) -> Sequence[Measured]:

@@ -5,9 +5,8 @@ Networks are trained as the folds of a cross-validation are, side by side; what 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +31,7 @@ SIDE_BY_SIDE = NetworkModel.together * MEMBERS
 
 
 def comparisons(setting: Setting) -> Iterator[Comparison]:
-    """Graphs are traced, and compiled, before anything counts."""
+    """What a fit does besides its epochs is part of their cost; graphs are traced before, in the unseen reading."""
     table, origin = setting.spectra
     train, _ = dataset.labelled(dataset.features(table))
     held_out = np.arange(len(train)) % 5 == 0
@@ -44,37 +43,28 @@ def comparisons(setting: Setting) -> Iterator[Comparison]:
     stock, products = _stock(learned, validation, epochs), _products(len(learned), len(validation), epochs)
     yield Comparison("epoch", ours, "`Model.fit`", side_by_side, stock, 8)
     yield Comparison(
-        "epoch, products", ours, "NumPy: the products of matrices of the same layers, forward and backward",
+        "epoch products", ours, "NumPy: the products of matrices of the same layers, forward and backward",
         side_by_side, products, 2.5, floor=True,
     )  # fmt: skip
-    yield Comparison("epoch, alone", f"{work}, compiled, one network", "`Model.fit`", alone, stock)
+    yield Comparison("epoch alone", f"{work}, compiled, one network", "`Model.fit`", alone, stock)
 
 
-def _epochs(train: Callable[[Callable[[], None]], object]) -> Way:
-    """The mean cost of an epoch; `train` calls back at the end of each."""
+def _each(fit: Callable[[], object], epochs: int) -> Way:
+    """The mean cost of an epoch of a fit."""
+    way = timed(fit)
 
-    def way() -> Reading:
-        clocks: list[tuple[float, float]] = []
-        train(lambda: clocks.append((time.perf_counter(), time.process_time())))
-        (clock, processor), (end_clock, end_processor) = clocks[0], clocks[-1]
-        epochs = len(clocks) - 1
-        return Reading((end_clock - clock) / epochs, (end_processor - processor) / epochs)
+    def one() -> Reading:
+        reading = way()
+        return Reading(reading.cost / epochs, (reading.processor or 0) / epochs)
 
-    return way
+    return one
 
 
 def _compiled(learned: LabelledSpectra, validation: LabelledSpectra, epochs: int, members: int) -> Way:
-    """The project's own training, with the fresh weights that it starts from; it is used here alone."""
-    recipe = Recipe(epochs=epochs, patience=epochs)
+    """The project's own training; it is used here alone."""
+    recipe = replace(RECIPE, epochs=epochs, patience=epochs)  # none of them stops early
     model = NetworkModel("bus-cnn", "bus_class", ARCHITECTURE, recipe, members)
-    fit = timed(lambda: model.fit_with_validation(learned, validation))
-
-    def way() -> Reading:
-        whole = fit()
-        assert whole.processor is not None
-        return Reading(whole.cost / epochs / members, whole.processor / epochs / members)
-
-    return way
+    return _each(lambda: model.fit_with_validation(learned, validation), epochs * members)
 
 
 def _stock(learned: LabelledSpectra, validation: LabelledSpectra, epochs: int) -> Way:
@@ -90,14 +80,13 @@ def _stock(learned: LabelledSpectra, validation: LabelledSpectra, epochs: int) -
         metrics=["accuracy"],
     )
 
-    def train(on_epoch: Callable[[], None]) -> None:
+    def fit() -> None:
         network.fit(
-            x, learned.bus, batch_size=RECIPE.batch_size, epochs=epochs + 1, verbose=0,
+            x, learned.bus, batch_size=RECIPE.batch_size, epochs=epochs, verbose=0,
             validation_data=(validation_x, validation.bus),
-            callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: on_epoch())],
         )  # fmt: skip
 
-    return _epochs(train)
+    return _each(fit, epochs)
 
 
 def _products(learned: int, validation: int, epochs: int) -> Way:
@@ -105,16 +94,15 @@ def _products(learned: int, validation: int, epochs: int) -> Way:
     batches = [_Products.of(RECIPE.batch_size) for _ in range(learned // RECIPE.batch_size)]
     whole = _Products.of(validation)
 
-    def train(on_epoch: Callable[[], None]) -> None:
+    def fit() -> None:
         with threadpool_limits(1, user_api="blas"):
-            for _ in range(epochs + 1):
+            for _ in range(epochs):
                 for batch in batches:
                     batch.forward()
                     batch.backward()
                 whole.forward()
-                on_epoch()
 
-    return _epochs(train)
+    return _each(fit, epochs)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ class Unit:
     decimals: int
 
     def written(self, cost: float) -> str:
-        return f"{self.of(cost):,.{self.decimals}f} {self.name}"
+        value = self.of(cost)
+        return f"{value:,.{0 if value >= 100 else self.decimals}f} {self.name}"
 
 
 MILLISECONDS: Final = Unit("ms", lambda seconds: seconds * 1000, 1)

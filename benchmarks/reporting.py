@@ -65,7 +65,7 @@ def cells(measured: Measured) -> tuple[str, ...]:
         comparison.unit.written(own),
         comparison.unit.written(other),
         _written(measured.ratio),
-        f"{_written(min(measured.ratios))} to {_written(max(measured.ratios))}",
+        f"{_short(min(measured.ratios))} to {_short(max(measured.ratios))}",
         "" if processor is None else _written(processor),
         target,
     )
@@ -73,13 +73,13 @@ def cells(measured: Measured) -> tuple[str, ...]:
 
 def terminal_table(results: Sequence[Measured]) -> Table:
     """Names and figures, in 80 columns."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("benchmark", "our cost", "its cost", "ratio", "range", "by CPU", "target"):
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    for name in ("benchmark", "our cost", "its cost", "ratio", "range", "CPU", "target"):
         table.add_column(name, justify="left" if name in ("benchmark", "target") else "right", no_wrap=True)
     for measured in results:
         name, _, _, own, other, ratio, spread, processor, target = cells(measured)
         style = {True: "green", False: "yellow", None: "none"}[measured.met]
-        spread = spread.replace(" to ", "-")
+        spread, target = spread.replace(" to ", "-"), target.replace("not met", "✗").replace("met", "✓")
         table.add_row(name, own, other, f"[bold]{ratio}[/]", spread, processor, f"[{style}]{target}[/]")
     return table
 
@@ -109,11 +109,11 @@ def as_json(results: Sequence[Measured], machine: Machine, pairs: int, size: str
     }
 
 
-def as_markdown(results: Sequence[Measured], machine: Machine, pairs: int) -> str:
+def as_markdown(results: Sequence[Measured], machine: Machine, pairs: int, size: str) -> str:
     """The table, with the machine under it."""
     rows = [COLUMNS, ("---",) * len(COLUMNS), *(cells(measured) for measured in results)]
     lines = [f"| {' | '.join(row)} |".replace("|  |", "| |") for row in rows]
-    return "\n".join([*lines, "", LEGEND, f"Medians of {pairs} pairs, on {machine}."])
+    return "\n".join([*lines, "", LEGEND, f"Medians of {pairs} pairs, size {size}, on {machine}."])
 
 
 class PageError(ValueError):
@@ -149,6 +149,10 @@ def write_between(path: Path, text: str, part: str = FIGURES) -> None:
 
 def _written(ratio: float) -> str:
     return f"{ratio:.2f}" if ratio < 2 else f"{ratio:.1f}"
+
+
+def _short(ratio: float) -> str:
+    return f"{ratio:.0f}" if ratio >= 10 else _written(ratio)
 
 
 def _processor() -> str:

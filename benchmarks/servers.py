@@ -1,4 +1,4 @@
-"""Models behind `mlflow models serve`, and a client that keeps its connection: times of requests, use of the server."""
+"""Models behind `mlflow models serve` and `astrd serve`, and a client that keeps its connection to them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ PARQUET: Final = "application/vnd.apache.parquet"
 
 _PATIENCE: Final = 240.0  # seconds for a server to come up: TensorFlow on a busy machine takes one
 _ANSWER: Final = 300.0  # seconds for an answer
-_SERVER: Final = "mlflow.pyfunc.scoring_server"
 
 
 class ServerError(Exception):
@@ -34,30 +33,34 @@ class ServerError(Exception):
 
 @dataclass(frozen=True)
 class Server:
-    """A server that runs: its port, and the process that answers, without MLflow's command that started it."""
+    """A server that runs: its port, and the processes that answer, without the command that started them."""
 
     port: int
-    process: psutil.Process
+    processes: tuple[psutil.Process, ...]
 
     @property
     def processor(self) -> float:
         """Seconds of processor since it started."""
-        times = self.process.cpu_times()
-        return float(times.user + times.system)
+        return sum(times.user + times.system for times in (process.cpu_times() for process in self.processes))
 
     @property
     def peak_memory(self) -> float:
-        """Largest resident memory since it started, in bytes; NaN where the system does not tell."""
-        status = Path(f"/proc/{self.process.pid}/status")
-        peak = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
-        return int(peak[1]) * 1024 if peak else float("nan")
+        """Largest resident memory of any of its processes, in bytes; NaN where the system does not tell."""
+        return max(_peak(process) for process in self.processes)
+
+
+def _peak(process: psutil.Process) -> float:
+    status = Path(f"/proc/{process.pid}/status")
+    peak = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    return int(peak[1]) * 1024 if peak else float("nan")
 
 
 @dataclass(frozen=True)
 class Servers:
-    """What is served, and the same network as MLflow's keras flavor."""
+    """The model behind our own server and behind MLflow's, and its network as MLflow's keras flavor."""
 
-    ours: Server
+    astrd: Server
+    mlflow: Server
     keras: Server
 
 
@@ -87,29 +90,35 @@ class Client:
 
 
 @contextlib.contextmanager
-def both_served(model: TwoForms, folder: Path) -> Iterator[Servers]:
-    """Serve both forms of a model while the block runs. Their logs go into the folder."""
-    with _started(model.served, folder / "served.log") as ours, _started(model.keras, folder / "keras.log") as keras:
-        yield Servers(_awaited(*ours), _awaited(*keras))
+def served(model: TwoForms, folder: Path) -> Iterator[Servers]:
+    """Serve both forms of a model while the block runs. Logs, and a store of the servers' own, go into the folder."""
+    by_mlflow = ("mlflow", "models", "serve", "--env-manager", "local", "-w", "1", "-h", "127.0.0.1", "-p")
+    with (
+        _started(folder, "astrd", "serve", "--model", str(model.served), "--port") as astrd,
+        _started(folder, *by_mlflow[:3], "-m", str(model.served), *by_mlflow[3:]) as mlflow,
+        _started(folder, *by_mlflow[:3], "-m", str(model.keras), *by_mlflow[3:]) as keras,
+    ):
+        yield Servers(_awaited(*astrd), _awaited(*mlflow), _awaited(*keras))
 
 
 Started = tuple[subprocess.Popen[bytes], int, Path]
 
 
 @contextlib.contextmanager
-def _started(model: Path, log: Path) -> Iterator[Started]:
-    """A server that comes up, in a process group of its own, which ends with the block."""
-    scripts = sysconfig.get_path("scripts")
-    port = _free_port()
-    command = [
-        f"{scripts}/mlflow", "models", "serve", "-m", str(model), "--env-manager", "local",
-        "-h", "127.0.0.1", "-p", str(port), "-w", "1",
-    ]  # fmt: skip
-    environment = {**os.environ, "PATH": os.pathsep.join([scripts, os.environ.get("PATH", os.defpath)])}
+def _started(folder: Path, command: str, *arguments: str) -> Iterator[Started]:
+    """A server that comes up, in a process group of its own, which ends with the block; its port is put last."""
+    scripts, port = sysconfig.get_path("scripts"), _free_port()
+    environment = {
+        **os.environ,
+        "PATH": os.pathsep.join([scripts, os.environ.get("PATH", os.defpath)]),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'servers.db'}",
+    }
+    log = folder / f"server-{port}.log"
     with log.open("wb") as said:
         process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
-        )
+            [f"{scripts}/{command}", *arguments, str(port)],
+            env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True,
+        )  # fmt: skip
     try:
         yield process, port, log
     finally:
@@ -125,16 +134,15 @@ def _awaited(process: subprocess.Popen[bytes], port: int, log: Path) -> Server:
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
             connection.request("GET", "/ping")
             if connection.getresponse().status == 200:
-                return Server(port, _answering(process.pid))
+                return Server(port, _answering(process.pid, "mlflow" in process.args[0]))
         time.sleep(0.1)
     raise ServerError(f"expected a server on port {port} within {_PATIENCE:g} s; it said:\n{log.read_text()[-2000:]}")
 
 
-def _answering(command: int) -> psutil.Process:
-    """The process under MLflow's command that loaded the model: the largest, as a shell may stand between."""
-    family = [psutil.Process(command), *psutil.Process(command).children(recursive=True)]
-    servers = [process for process in family if _SERVER in " ".join(process.cmdline())]
-    return max(servers, key=lambda process: process.memory_info().rss)
+def _answering(command: int, by_mlflow: bool) -> tuple[psutil.Process, ...]:
+    """The process below MLflow's command and its shell; of ours, the command itself and all its workers."""
+    below = psutil.Process(command).children(recursive=True)
+    return tuple(below[-1:]) if by_mlflow else (psutil.Process(command), *below)
 
 
 def _free_port() -> int:

@@ -17,25 +17,25 @@ import pandas as pd
 from astrd import simulate
 from astrd.smoothing import WAVELENGTH
 from benchmarks.measuring import MEGABYTES, MILLISECONDS, Comparison, Reading, Way, spectra_a_second
-from benchmarks.servers import JSON, PARQUET, Client, Server, ServerError
+from benchmarks.servers import JSON, PARQUET, Client, Server, ServerError, Servers
 from benchmarks.setting import Setting
 
 UNCERTAINTY: Final = 0.01
 DECIMALS: Final = 4  # those of the archive
 
-KERAS: Final = "keras flavor: channels in, logits out"
+KERAS: Final = "`mlflow models serve` of the keras flavor"
 
 
 def one(setting: Setting) -> Iterator[Comparison]:
     """The median of one client's requests, one after the other, of one spectrum each."""
     servers, requests = setting.servers, setting.amounts.requests
     spectra = _spectra(1)
-    yield Comparison(
-        "serve-one", f"one spectrum, one client, p50 of {requests} ({setting.model.name})", KERAS,
-        _one_by_one(servers.ours, as_json(spectra), requests),
-        _one_by_one(servers.keras, for_keras(spectra), requests),
-        target=8, unit=MILLISECONDS,
-    )  # fmt: skip
+    theirs = _one_by_one(servers.keras, for_keras(spectra), requests)
+    for name, server, command in _ours(servers):
+        yield Comparison(
+            f"serve-one {name}", f"{command}: one spectrum, one client, p50 of {requests} ({setting.model.name})",
+            KERAS, _one_by_one(server, as_json(spectra), requests), theirs, target=8, unit=MILLISECONDS,
+        )  # fmt: skip
 
 
 def many(setting: Setting) -> Iterator[Comparison]:
@@ -44,19 +44,20 @@ def many(setting: Setting) -> Iterator[Comparison]:
     spectra = _spectra(amounts.rows)
     unit = spectra_a_second(amounts.clients * amounts.rounds * amounts.rows)
     theirs = _at_once(setting, servers.keras, for_keras(spectra), JSON)
-    for name, body, kind, target in (
+    for form, body, kind, target in (
         ("JSON", as_json(spectra), JSON, 2.5),
         ("Parquet", as_parquet(spectra), PARQUET, 8.0),
     ):
-        said = f"{amounts.clients} clients, {amounts.rows} spectra a request as {name}; spectra a second"
-        ours = _at_once(setting, servers.ours, body, kind)
-        yield Comparison(f"serve-many, {name}", said, f"{KERAS}, as JSON", ours, theirs, target, unit=unit)
+        for name, server, command in _ours(servers):
+            said = f"{command}: {amounts.clients} clients, {amounts.rows} spectra a request as {form}"
+            ours = _at_once(setting, server, body, kind)
+            yield Comparison(f"serve-many {form} {name}", said, f"{KERAS}, as JSON", ours, theirs, target, unit=unit)
 
 
 def memory(setting: Setting) -> Iterator[Comparison]:
     """The largest memory of the process that answers, since it started, after requests of one and of many spectra."""
     servers, rows = setting.servers, setting.amounts.rows
-    if np.isnan(servers.ours.peak_memory):
+    if np.isnan(servers.keras.peak_memory):
         setting.tell("memory: this system does not tell the largest memory of a process; left out")
         return
 
@@ -71,12 +72,16 @@ def memory(setting: Setting) -> Iterator[Comparison]:
         return way
 
     few, all_of_them = _spectra(1), _spectra(rows)
-    yield Comparison(
-        "memory", f"peak of the server, 1 and {rows} spectra a request", "keras flavor",
-        peak(servers.ours, [as_json(few), as_json(all_of_them)]),
-        peak(servers.keras, [for_keras(few), for_keras(all_of_them)]),
-        target=3, unit=MEGABYTES,
-    )  # fmt: skip
+    theirs = peak(servers.keras, [for_keras(few), for_keras(all_of_them)])
+    for name, server, command in _ours(servers):
+        yield Comparison(
+            f"memory {name}", f"{command}: peak of the process, 1 and {rows} spectra a request", KERAS,
+            peak(server, [as_json(few), as_json(all_of_them)]), theirs, target=3, unit=MEGABYTES,
+        )  # fmt: skip
+
+
+def _ours(servers: Servers) -> tuple[tuple[str, Server, str], ...]:
+    return ("astrd", servers.astrd, "`astrd serve`"), ("mlflow", servers.mlflow, "`mlflow models serve`")
 
 
 Spectra = pd.DataFrame

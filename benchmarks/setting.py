@@ -15,7 +15,7 @@ import pandas as pd
 
 from astrd import simulate, smass
 from benchmarks.models import TwoForms, find_or_make
-from benchmarks.servers import Servers, both_served
+from benchmarks.servers import Servers, served
 
 RAW_FOLDER: Final = Path("data/raw")
 ASTEROIDS: Final = 1341
@@ -48,8 +48,8 @@ class Amounts:
 
 AMOUNTS: Final = {
     Size.FULL: Amounts(ASTEROIDS, epochs=20, batch=100_000, requests=100, clients=8, rows=1000, rounds=3),
-    Size.QUICK: Amounts(200, epochs=8, batch=10_000, requests=20, clients=8, rows=1000, rounds=1),
-    Size.TINY: Amounts(60, epochs=1, batch=100, requests=2, clients=2, rows=5, rounds=1),
+    Size.QUICK: Amounts(200, epochs=10, batch=10_000, requests=20, clients=8, rows=1000, rounds=1),
+    Size.TINY: Amounts(60, epochs=2, batch=100, requests=2, clients=2, rows=5, rounds=1),
 }
 
 
@@ -85,10 +85,10 @@ class Setting:
 
     @cached_property
     def servers(self) -> Servers:
-        """Two servers: of what is served, and of the same network as MLflow's keras flavor."""
+        """Servers of the model, and of its network as MLflow's keras flavor."""
         model = self.model
-        self.tell("starting two servers")
-        return self.stack.enter_context(both_served(model, self.folder))
+        self.tell("starting three servers")
+        return self.stack.enter_context(served(model, self.folder))
 
 
 @contextlib.contextmanager

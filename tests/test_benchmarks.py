@@ -130,6 +130,7 @@ class TestCommand:
         output = run("smoothing", "--size", "tiny").output
         (head,) = [line for line in output.splitlines() if line.strip().startswith("benchmark")]
         assert len(head) <= 80
+        assert "…" not in output
         assert head.split()[-1] == "target"
 
     def test_an_unknown_name_is_told_with_those_there_are(self, run: Callable[..., Result]) -> None:
@@ -148,13 +149,19 @@ class TestCommand:
         assert "<!-- begin: figures -->" in done.output
         assert "raw spectra" not in done.output
 
+    def test_a_folder_that_is_not_there_is_told_before_anything_runs(self, run: Callable[..., Result]) -> None:
+        done = run("smoothing", "--json", "nowhere/figures.json")
+        assert done.exit_code == 1
+        assert "a folder that exists, got nowhere" in done.output
+        assert "raw spectra" not in done.output
+
     def test_every_benchmark_has_amounts_of_every_size(self) -> None:
         assert set(AMOUNTS) == set(Size)
 
 
 class TestMarkdown:
     def test_a_row_has_a_cell_for_each_column(self) -> None:
-        text = as_markdown([measured([(1.0, 4.0)], 8.0)], Machine.here(), 5)
+        text = as_markdown([measured([(1.0, 4.0)], 8.0)], Machine.here(), 5, "tiny")
         head, line, row, *_ = text.splitlines()
         assert head.count("|") == line.count("|") == row.count("|") == len(reporting.COLUMNS) + 1
         assert "≥ 8 not met" in row
@@ -204,7 +211,7 @@ def test_models_are_trained_and_served_where_there_is_no_champion(tmp_path: Path
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no champion" in done.stdout
     found = {one["name"]: one for one in json.loads((tmp_path / "figures.json").read_text())["benchmarks"]}
-    assert {one.partition(",")[0] for one in found} == set(names)
-    assert {"serve-many, JSON", "serve-many, Parquet"} <= set(found)
+    assert {one.split()[0] for one in found} == set(names)
+    assert {f"serve-many {form} {by}" for form in ("JSON", "Parquet") for by in ("astrd", "mlflow")} <= set(found)
     assert all(ratio > 0 for one in found.values() for ratio in one["ratios"])
-    assert found["memory"]["costs"][0] < found["memory"]["costs"][1]  # no TensorFlow in it
+    assert found["memory mlflow"]["costs"][0] < found["memory mlflow"]["costs"][1]  # no TensorFlow in it

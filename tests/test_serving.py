@@ -57,12 +57,17 @@ def rows(main_job: MainJob) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.fixture(scope="module")
-def url(main_job: MainJob, champion: int) -> Iterator[str]:
+SERVERS = {
+    "mlflow": [SCRIPTS / "mlflow", *f"models serve -m {URI} --env-manager local -h 127.0.0.1 -w 1 -p".split()],
+    "astrd": [SCRIPTS / "astrd", "serve", "--port"],
+}
+"""Commands that the port is put after; both answer the same."""
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def url(main_job: MainJob, champion: int, request: pytest.FixtureRequest) -> Iterator[str]:
     port = free_port()
-    command = [SCRIPTS / "mlflow", "models", "serve", "-m", URI, "--env-manager", "local"]
-    place = main_job.place
-    with place.started(*command, "-h", "127.0.0.1", "-p", str(port), "-w", "1") as (process, output):
+    with main_job.place.started(*SERVERS[request.param], str(port)) as (process, output):
 
         def up() -> bool:
             assert process.poll() is None, output()
