@@ -10,10 +10,11 @@ It learns the root mean square of what is left of each spectrum. Their mean squa
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Protocol
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,18 @@ from sklearn.neighbors import NearestNeighbors
 
 from astrd.dataset import FOLDS, LabelledSpectra
 from astrd.smoothing import WAVELENGTH
-from astrd.training import CompiledTraining, Examples, Objective, Schedule, standardisation, tensorflow, validation_rows
+from astrd.training import (
+    CompiledTraining,
+    Examples,
+    Lesson,
+    Objective,
+    Schedule,
+    Weights,
+    standardisation,
+    tensorflow,
+    validation_rows,
+)
+from astrd.workers import InTurn, Workers, in_groups
 
 if TYPE_CHECKING:
     import keras
@@ -31,6 +43,18 @@ Array = NDArray[np.float64]
 
 NEIGHBOURS: Final = 60
 """Spectra whose scatter around their mean says how a spectrum may differ from itself."""
+
+
+PLANE: Final = 2
+PRIMARY: Final = 5
+LATENT_DIMENSIONS: Final = (PLANE, PRIMARY)
+"""Latent numbers of the autoencoder that is drawn as a map, and of the one whose space is clustered."""
+
+_COPIES: Final = {PLANE: 24, PRIMARY: 8}
+"""Of each spectrum in an epoch: a surface of two dimensions has to bend, and so needs its gaps filled, much more."""
+
+_SHARE_OF_EPOCHS: Final = {PLANE: 0.5, PRIMARY: 1.0}
+"""Of the run's epochs: those with more copies are longer, and fewer of them are enough."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +70,8 @@ class Autoencoder:
         default_factory=lambda: Schedule(patience=25, batch_size=128, weight_decay=0.03, averaging=0.997)
     )
     seed: int = 0
-    on_epoch: Callable[[int, float], None] = field(default=lambda epoch, loss: None, repr=False, compare=False)
+
+    together: ClassVar[int] = 3
 
     @property
     def name(self) -> str:
@@ -54,35 +79,52 @@ class Autoencoder:
 
     @property
     def params(self) -> dict[str, Any]:
-        own = {name: value for name, value in asdict(self).items() if name not in ("schedule", "on_epoch")}
+        own = {name: value for name, value in asdict(self).items() if name != "schedule"}
         return {**own, **self.schedule.params()}
-
-    @cached_property
-    def _training(self) -> CompiledTraining:
-        tf = tensorflow()
-
-        def left_over(spectra: Any, reconstructed: Any) -> Any:
-            return tf.sqrt(tf.reduce_mean(tf.square(spectra - reconstructed), axis=1) + 1e-6)
-
-        return CompiledTraining(lambda seed: build(self, seed), len(WAVELENGTH), Objective(left_over), self.schedule)
 
     def fit(self, spectra: LabelledSpectra) -> FittedAutoencoder:
         """Learn from the spectra, of which `validation_share` are held out to stop early."""
-        held_out = validation_rows(spectra, self.schedule.validation_share, self.seed)
-        mean, deviation = standardisation(spectra.reflectance[~held_out])
-        standardised = (spectra.reflectance - mean) / deviation
-        x = standardised.astype(np.float32)
-        start = self._training.build(self.seed)
+        return self.fit_each([spectra])[0]
+
+    def fit_each(self, parts: Sequence[LabelledSpectra]) -> list[FittedAutoencoder]:
+        """Learn from several sets of spectra, from each alone, in one graph."""
+        scales, lessons = [], []
+        for spectra in parts:
+            held_out = validation_rows(spectra, self.schedule.validation_share, self.seed)
+            mean, deviation = standardisation(spectra.reflectance[~held_out])
+            scales.append((mean, deviation))
+            lessons.append(self._lesson((spectra.reflectance - mean) / deviation, held_out))
+        learned = _compiled(replace(self, seed=0)).fit(lessons)
+        return [
+            FittedAutoencoder(self, own.weights, *scale, own.curves.assign(member=1))
+            for own, scale in zip(learned, scales, strict=True)
+        ]
+
+    def _lesson(self, standardised: Array, held_out: NDArray[np.bool_]) -> Lesson:
+        start = build(self, self.seed)
         components = _components(standardised[~held_out], self.latent)
         start.get_layer("projection").set_weights([components.T])
         start.get_layer("decoder").get_layer("expansion").set_weights([components])
-        learned = _with_neighbours(x[~held_out], self.copies, np.random.default_rng(self.seed))
-        weights, curves = self._training.fit(
-            Examples(learned, learned), Examples(x[held_out], x[held_out]), self.seed, self.on_epoch, start
-        )
-        for variable, value in zip(start.variables, weights, strict=True):
-            variable.assign(value)
-        return FittedAutoencoder(start, mean, deviation, curves.assign(member=1))
+        x = standardised.astype(np.float32)
+        copies = _with_neighbours(x[~held_out], self.copies, np.random.default_rng(self.seed))
+        return Lesson(Examples(copies, copies), Examples(x[held_out], x[held_out]), self.seed, start.get_weights())
+
+
+@functools.lru_cache(maxsize=2)
+def _compiled(autoencoder: Autoencoder) -> CompiledTraining:
+    tf = tensorflow()
+
+    def left_over(spectra: Any, reconstructed: Any) -> Any:
+        return tf.sqrt(tf.reduce_mean(tf.square(spectra - reconstructed), axis=1) + 1e-6)
+
+    return CompiledTraining(partial(build, autoencoder), Objective(left_over), autoencoder.schedule)
+
+
+def autoencoder(latent: int, epochs: int, seed: int) -> Autoencoder:
+    """The autoencoder of so many latent numbers, one of `LATENT_DIMENSIONS`, as the main job trains it."""
+    model = Autoencoder(latent, copies=_COPIES[latent], seed=seed)
+    share = max(1, round(_SHARE_OF_EPOCHS[latent] * epochs))
+    return replace(model, schedule=replace(model.schedule, epochs=share))
 
 
 class Compression(Protocol):
@@ -99,9 +141,10 @@ class Compression(Protocol):
 
 @dataclass(frozen=True)
 class FittedAutoencoder:
-    """A learned network of standardised spectra, with their standardisation and how it was learned."""
+    """Learned weights, the standardisation of the spectra that they belong to, and how they were learned."""
 
-    network: keras.Model = field(repr=False)
+    model: Autoencoder
+    weights: Weights = field(repr=False)
     mean: Array = field(repr=False)
     deviation: float
     curves: pd.DataFrame = field(repr=False)
@@ -110,11 +153,12 @@ class FittedAutoencoder:
         """(n, 49) to (n, latent)."""
         import keras
 
-        return self._ask(keras.Model(self.network.input, self.network.get_layer("latent_numbers").output), reflectance)
+        network = self._network()
+        return self._ask(keras.Model(network.input, network.get_layer("latent_numbers").output), reflectance)
 
     def reconstruct(self, reflectance: Array) -> Array:
         """(n, 49) to (n, 49)."""
-        return self._ask(self.network, reflectance) * self.deviation + self.mean
+        return self._ask(self._network(), reflectance) * self.deviation + self.mean
 
     def keras_model(self) -> keras.Model:
         """A network of its own, (n, 49) reflectance to (n, 49) reconstructed reflectance."""
@@ -124,7 +168,12 @@ class FittedAutoencoder:
         reflectance = keras.Input((len(WAVELENGTH),), name="reflectance")
         standardised = keras.layers.Rescaling(scale, offset.tolist())(reflectance)
         back = keras.layers.Rescaling(self.deviation, self.mean.tolist())
-        return keras.Model(reflectance, back(self.network(standardised)))
+        return keras.Model(reflectance, back(self._network()(standardised)))
+
+    def _network(self) -> keras.Model:
+        network = build(self.model, self.model.seed)
+        network.set_weights(self.weights)
+        return network
 
     def _ask(self, network: keras.Model, reflectance: Array) -> Array:
         standardised = ((reflectance - self.mean) / self.deviation).astype(np.float32)
@@ -137,6 +186,11 @@ class PrincipalComponents:
 
     mean: Array
     components: Array  # (latent, 49)
+
+    @classmethod
+    def fit_each(cls, parts: Sequence[LabelledSpectra], latent: int) -> list[PrincipalComponents]:
+        """Learn from several sets of spectra, from each alone."""
+        return [cls.fit(part, latent) for part in parts]
 
     @classmethod
     def fit(cls, spectra: LabelledSpectra, latent: int) -> PrincipalComponents:
@@ -157,28 +211,37 @@ class PrincipalComponents:
 class HeldOut:
     """What compressions made of spectra that they had not seen, in the order of the training part.
 
-    `reconstructed` has shape (n, 49); compression i saw all folds but the i-th.
+    `reconstructed` has shape (n, 49); compression i saw all folds but the i-th, and `whole` saw all of them.
     """
 
     reconstructed: Array = field(repr=False)
     compressions: tuple[Compression, ...]
+    whole: Compression
 
 
 def cross_validate_compression(
-    fit: Callable[[LabelledSpectra], Compression],
+    fit_each: Callable[[Sequence[LabelledSpectra]], Sequence[Compression]],
     train: LabelledSpectra,
-    on_fold: Callable[[int], None] = lambda fold: None,
+    together: int = 1,
+    on_fit: Callable[[int], None] = lambda done: None,
+    workers: Workers = InTurn(),  # noqa: B008
 ) -> HeldOut:
-    """Learn from four folds and reconstruct the fifth, five times."""
+    """Learn from four folds and reconstruct the fifth, five times; and learn from the whole training part.
+
+    Parameters
+    ----------
+    fit_each
+        Learns from several sets of spectra, from each alone; it gets so many of them `together`.
+    on_fit
+        Called with the number of sets that were learned from, as they are.
+    """
+    parts = [*(train[train.fold != fold] for fold in range(FOLDS)), train]
+    *compressions, whole = in_groups(workers, fit_each, parts, together, on_fit)
     reconstructed = np.empty_like(train.reflectance)
-    compressions = []
-    for fold in range(FOLDS):
+    for fold, compression in enumerate(compressions):
         rows = train.fold == fold
-        compression = fit(train[~rows])
         reconstructed[rows] = compression.reconstruct(train.reflectance[rows])
-        compressions.append(compression)
-        on_fold(fold + 1)
-    return HeldOut(reconstructed, tuple(compressions))
+    return HeldOut(reconstructed, tuple(compressions), whole)
 
 
 def build(architecture: Autoencoder, seed: int) -> keras.Model:

@@ -33,7 +33,6 @@ class Settings:
     seed: int = 0
     epochs: int = EPOCHS
     params: Mapping[str, Any] | None = None
-    on_epoch: Callable[[int, float], None] = lambda epoch, loss: None
 
 
 def recipe(settings: Settings) -> Recipe:
@@ -44,7 +43,7 @@ def recipe(settings: Settings) -> Recipe:
 def _network(name: str, target: Target, architecture: Architecture, settings: Settings, **changes: Any) -> NetworkModel:
     members = changes.pop("members", 1)
     changed = replace(recipe(settings), **changes)
-    return NetworkModel(name, target, architecture, changed, members, settings.seed, settings.on_epoch)
+    return NetworkModel(name, target, architecture, changed, members, settings.seed)
 
 
 def _dense(settings: Settings) -> Model:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations
 from typing import Final
 
@@ -26,6 +27,7 @@ from threadpoolctl import threadpool_limits
 from astrd.classical import without_slope
 from astrd.dataset import LabelledSpectra
 from astrd.taxonomy import BUS_CLASSES, MAIN_GROUPS
+from astrd.workers import InTurn, Workers, in_groups
 
 Array = NDArray[np.float64]
 
@@ -99,9 +101,15 @@ def cluster(
     most_components: int = MOST_COMPONENTS,
     seeds: int = SEEDS,
     bootstraps: int = BOOTSTRAPS,
-    on_components: Callable[[int], None] = lambda components: None,
+    on_components: Callable[[int], None] = lambda done: None,
+    workers: Workers = InTurn(),  # noqa: B008
 ) -> Clustering:
     """Fit mixtures of 1 to `most_components` to coordinates (n, d) of training spectra, and choose one.
+
+    Parameters
+    ----------
+    on_components
+        Called with how many numbers of components are done, as they are.
 
     Returns
     -------
@@ -114,18 +122,9 @@ def cluster(
     scaled = scaler.transform(coordinates)
     random = np.random.default_rng(0)
     samples = [scaled[random.integers(len(scaled), size=len(scaled))] for _ in range(bootstraps)]
-    likeliest, rows = [], []
-    with threadpool_limits(1):  # the matrices are small: sharing them out takes ten times as long
-        for components in range(1, most_components + 1):
-            fits = [_fit(scaled, components, seed) for seed in range(seeds)]
-            best = max(fits, key=lambda fit: fit.lower_bound_)
-            resampled = [_fit(sample, components, seed=0, centres=best.means_) for sample in samples]
-            likeliest.append(best)
-            labels = best.predict(scaled)
-            between_seeds = [adjusted_rand_score(a, b) for a, b in combinations([f.predict(scaled) for f in fits], 2)]
-            to_bootstraps = [adjusted_rand_score(labels, fit.predict(scaled)) for fit in resampled]
-            rows.append((components, best.bic(scaled), *_mean_and_sd(between_seeds), *_mean_and_sd(to_bootstraps)))
-            on_components(components)
+    pieces = range(1, most_components + 1)
+    fit = partial(_fit_components, scaled, samples, seeds)
+    likeliest, rows = zip(*in_groups(workers, fit, pieces, 1, on_components), strict=True)
     table = pd.DataFrame(
         rows,
         columns=[
@@ -137,6 +136,24 @@ def cluster(
     chosen = table.loc[table["stable"], "bic"].idxmin() if table["stable"].any() else least.iloc[1:].idxmax()
     table["chosen"] = table.index == chosen
     return Clustering(Mixture(scaler, likeliest[int(chosen)]), table)
+
+
+def _fit_components(
+    scaled: Array, samples: Sequence[Array], seeds: int, numbers: Sequence[int]
+) -> Sequence[tuple[GaussianMixture, tuple[float, ...]]]:
+    """The likeliest mixture of each number of components, and its row of the table."""
+    found = []
+    with threadpool_limits(1):  # the matrices are small: sharing them out takes ten times as long
+        for components in numbers:
+            fits = [_fit(scaled, components, seed) for seed in range(seeds)]
+            best = max(fits, key=lambda fit: fit.lower_bound_)
+            resampled = [_fit(sample, components, seed=0, centres=best.means_) for sample in samples]
+            labels = best.predict(scaled)
+            between_seeds = [adjusted_rand_score(a, b) for a, b in combinations([f.predict(scaled) for f in fits], 2)]
+            to_bootstraps = [adjusted_rand_score(labels, fit.predict(scaled)) for fit in resampled]
+            row = (components, best.bic(scaled), *_mean_and_sd(between_seeds), *_mean_and_sd(to_bootstraps))
+            found.append((best, row))
+    return found
 
 
 def slope_and_shape(reflectance: Array, training: NDArray[np.bool_], components: int = 4) -> Array:

@@ -5,8 +5,9 @@ Everything is out of fold: a spectrum is answered by the network, and filled fro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -18,6 +19,7 @@ from astrd.partial import TRUSTED_EXTRAPOLATION, averaged, filled
 from astrd.spectral_space import SpectralSpace
 from astrd.spectrum import SLACK, Spectrum, channel_noise, channels_outside, smoothed
 from astrd.taxonomy import BUS_CLASSES
+from astrd.workers import InTurn, Workers, each
 
 if TYPE_CHECKING:
     from astrd.evaluation import Fitted
@@ -55,7 +57,7 @@ def degrade(
     raw: Sequence[Spectrum],
     fitted: Sequence[Fitted],
     temperature: float,
-    on_condition: Callable[[int], None] = lambda done: None,
+    workers: Workers = InTurn(),  # noqa: B008
 ) -> list[Degraded]:
     """Answer the training part as observed, cut at each of `CUTS`, and at each of `SIGNAL_TO_NOISE`.
 
@@ -67,28 +69,34 @@ def degrade(
         The models of the folds.
     temperature
         Of the calibration.
-    on_condition
-        Called with the number of conditions done after each.
     """
-    folds = range(len(fitted))
-    parts = [train[train.fold != fold] for fold in folds]
+    parts = [train[train.fold != fold] for fold in range(len(fitted))]
     spaces = [SpectralSpace.fit(part.reflectance, part.fold) for part in parts]
-    results = []
-    for condition, spectra in _conditions(raw):
-        reflectance = smoothed(spectra)
-        missing = channels_outside(spectra, TRUSTED_EXTRAPOLATION)
-        probabilities, score = np.zeros((len(train), len(BUS_CLASSES))), np.zeros(len(train))
-        for fold in folds:
-            rows = train.fold == fold
+    answer = partial(_answer, train, fitted, spaces, temperature)
+    return each(workers, answer, list(_conditions(raw)))
 
-            def calibrated(spectra: Array, model: Fitted = fitted[fold]) -> Array:
-                return at_temperature(model.probabilities(spectra), temperature)
 
-            probabilities[rows] = averaged(calibrated, spaces[fold], reflectance[rows], missing[rows], _WAYS)
-            score[rows] = spaces[fold].outlier_scores(filled(spaces[fold], reflectance[rows], missing[rows]))
-        results.append(Degraded(condition, probabilities, missing, channel_noise(spectra), score))
-        on_condition(len(results))
-    return results
+def _answer(
+    train: LabelledSpectra,
+    fitted: Sequence[Fitted],
+    spaces: Sequence[SpectralSpace],
+    temperature: float,
+    condition: str,
+    spectra: Sequence[Spectrum],
+) -> Degraded:
+    """What the models of the folds make of the training part under one condition."""
+    reflectance = smoothed(spectra)
+    missing = channels_outside(spectra, TRUSTED_EXTRAPOLATION)
+    probabilities, score = np.zeros((len(train), len(BUS_CLASSES))), np.zeros(len(train))
+    for fold, (model, space) in enumerate(zip(fitted, spaces, strict=True)):
+        rows = train.fold == fold
+
+        def calibrated(spectra: Array, model: Fitted = model) -> Array:
+            return at_temperature(model.probabilities(spectra), temperature)
+
+        probabilities[rows] = averaged(calibrated, space, reflectance[rows], missing[rows], _WAYS)
+        score[rows] = space.outlier_scores(filled(space, reflectance[rows], missing[rows]))
+    return Degraded(condition, probabilities, missing, channel_noise(spectra), score)
 
 
 def _conditions(raw: Sequence[Spectrum]) -> Iterator[tuple[str, list[Spectrum]]]:

@@ -6,6 +6,7 @@ that either rules out stays out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,10 +46,18 @@ class EnsembleModel:
         machines = {f"svm_{name}": value for name, value in self.machines.params().items()}
         return {**self.network.params, **machines, "svm_weight": SVM_WEIGHT}
 
+    @property
+    def together(self) -> int:
+        return self.network.together
+
     def fit(self, spectra: LabelledSpectra) -> FittedEnsemble:
+        return self.fit_each([spectra])[0]
+
+    def fit_each(self, parts: Sequence[LabelledSpectra]) -> list[FittedEnsemble]:
+        """Learn from several sets of spectra, from each alone."""
         labels = len(LABELS[self.target])
-        machines = self.machines.fit(spectra.reflectance, spectra.codes(self.target), labels)
-        return FittedEnsemble(self.network.fit(spectra), machines)
+        machines = (self.machines.fit(part.reflectance, part.codes(self.target), labels) for part in parts)
+        return [FittedEnsemble(*learned) for learned in zip(self.network.fit_each(parts), machines, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from functools import partial
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from astrd.dataset import FOLDS, LabelledSpectra
 from astrd.metrics import scores
 from astrd.taxonomy import LABELS, Target
+from astrd.workers import InTurn, Workers, in_groups
 
 Array = NDArray[np.float64]
 
@@ -48,6 +50,18 @@ class Model(Protocol):
     def fit(self, spectra: LabelledSpectra) -> Fitted: ...
 
 
+@runtime_checkable
+class LearnsTogether(Protocol):
+    """A model that learns from several sets of spectra, from each alone, faster than from one after the other."""
+
+    @property
+    def together(self) -> int:
+        """From how many at once."""
+        ...
+
+    def fit_each(self, parts: Sequence[LabelledSpectra]) -> Sequence[Fitted]: ...
+
+
 @dataclass(frozen=True)
 class CrossValidation:
     """Out-of-fold probabilities, shape (n, labels), each score's value in each fold, and each fold's model."""
@@ -66,7 +80,10 @@ class CrossValidation:
 
 
 def cross_validate(
-    model: Model, train: LabelledSpectra, on_fold: Callable[[int], None] = lambda fold: None
+    model: Model,
+    train: LabelledSpectra,
+    on_fold: Callable[[int], None] = lambda done: None,
+    workers: Workers = InTurn(),  # noqa: B008
 ) -> CrossValidation:
     """Fit on four folds and predict the fifth, five times.
 
@@ -75,16 +92,42 @@ def cross_validate(
     train
         The training part: every `fold` is 0 to 4.
     on_fold
-        Called with the number of folds done after each.
+        Called with the number of folds done, as they are.
+    workers
+        That fit the folds.
     """
+    return _judged(model, train, _fit_parts(model, _four_folds_each(train), on_fold, workers))
+
+
+def cross_validate_and_fit(
+    model: Model, train: LabelledSpectra, on_fit: Callable[[int], None], workers: Workers
+) -> tuple[CrossValidation, Fitted]:
+    """The same, and the model of the whole training part, which learns beside those of the folds."""
+    *fitted, whole = _fit_parts(model, [*_four_folds_each(train), train], on_fit, workers)
+    return _judged(model, train, fitted), whole
+
+
+def _four_folds_each(train: LabelledSpectra) -> list[LabelledSpectra]:
+    return [train[train.fold != fold] for fold in range(FOLDS)]
+
+
+def _judged(model: Model, train: LabelledSpectra, fitted: Sequence[Fitted]) -> CrossValidation:
     probabilities = np.zeros((len(train), len(LABELS[model.target])))
     by_fold: dict[str, list[float]] = {}
-    fitted = []
     for fold in range(FOLDS):
         held_out = train.fold == fold
-        fitted.append(model.fit(train[~held_out]))
         probabilities[held_out] = fitted[fold].probabilities(train.reflectance[held_out])
         for name, value in scores(model.target, train[held_out], probabilities[held_out]).items():
             by_fold.setdefault(name, []).append(value)
-        on_fold(fold + 1)
     return CrossValidation(probabilities, {name: tuple(values) for name, values in by_fold.items()}, tuple(fitted))
+
+
+def _fit_parts(
+    model: Model, parts: Sequence[LabelledSpectra], on_fit: Callable[[int], None], workers: Workers
+) -> list[Fitted]:
+    size = model.together if isinstance(model, LearnsTogether) else 1
+    return in_groups(workers, partial(_fit_each, model), parts, size, on_fit)
+
+
+def _fit_each(model: Model, parts: Sequence[LabelledSpectra]) -> Sequence[Fitted]:
+    return model.fit_each(parts) if isinstance(model, LearnsTogether) else [model.fit(part) for part in parts]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from astrd.taxonomy import LABELS, ROLL_UP, Target
 from astrd.training import (
     CompiledTraining,
     Examples,
+    Lesson,
     Objective,
     Schedule,
     Weights,
@@ -44,7 +46,7 @@ class Recipe(Schedule):
 
 @dataclass(frozen=True)
 class NetworkModel:
-    """A network and its recipe as a model of a target. Folds that it is fitted to share one compiled graph.
+    """A network and its recipe as a model of a target.
 
     Several `members` differ in their first weights, their shuffles and the spectra held out to stop them early; the
     model's probabilities are the mean of theirs.
@@ -56,49 +58,56 @@ class NetworkModel:
     recipe: Recipe = field(default_factory=Recipe)
     members: int = 1
     seed: int = 0
-    on_epoch: Callable[[int, float], None] = field(default=lambda epoch, loss: None, repr=False, compare=False)
+
+    together: ClassVar[int] = 3
 
     @property
     def params(self) -> dict[str, Any]:
         return {**self.architecture.params(), **self.recipe.params(), "members": self.members, "seed": self.seed}
 
-    @cached_property
-    def _training(self) -> CompiledTraining:
-        outputs = len(LABELS[self.target])
-        build = partial(networks.build, self.architecture, outputs)
-        return CompiledTraining(build, outputs, _objective(self.target, self.recipe), self.recipe)
-
     def fit(self, spectra: LabelledSpectra) -> FittedNetwork:
         """Learn from the spectra, of which each member holds out `validation_share` to stop early."""
-        fitted = []
-        for member in range(self.members):
-            held_out = validation_rows(spectra, self.recipe.validation_share, self.seed + member)
-            fitted.append(self._fit_member(spectra, ~held_out, held_out, self.seed + member))
-        return self._joined(spectra, fitted)
+        return self.fit_each([spectra])[0]
+
+    def fit_each(self, parts: Sequence[LabelledSpectra]) -> list[FittedNetwork]:
+        """Learn from several sets of spectra, from each alone, in one graph."""
+        held_out = [
+            [validation_rows(spectra, self.recipe.validation_share, self.seed + i) for i in range(self.members)]
+            for spectra in parts
+        ]
+        return self._fitted(parts, held_out, parts)
 
     def fit_with_validation(self, spectra: LabelledSpectra, validation: LabelledSpectra) -> FittedNetwork:
         """Learn from the spectra; stop, and go back to the best weights, by the loss on the others."""
-        both = concatenated(spectra, validation)
-        learned = np.arange(len(both)) < len(spectra)
-        return self._joined(
-            spectra, [self._fit_member(both, learned, ~learned, self.seed + i) for i in range(self.members)]
-        )
+        held_out = np.arange(len(spectra) + len(validation)) >= len(spectra)
+        return self._fitted([concatenated(spectra, validation)], [[held_out] * self.members], [spectra])[0]
 
-    def _fit_member(
-        self, spectra: LabelledSpectra, learned: NDArray[np.bool_], held_out: NDArray[np.bool_], seed: int
-    ) -> FittedMember:
-        mean, deviation = standardisation(spectra.reflectance[learned])
-        x = ((spectra.reflectance - mean) / deviation).astype(np.float32)
+    def _fitted(
+        self,
+        parts: Sequence[LabelledSpectra],
+        held_out: Sequence[Sequence[NDArray[np.bool_]]],
+        labelled: Sequence[LabelledSpectra],
+    ) -> list[FittedNetwork]:
+        """A model for each part, which of it every member holds out; its labels are those of `labelled`."""
+        scales, lessons = [], []
+        for spectra, of_members in zip(parts, held_out, strict=True):
+            for member, rows in enumerate(of_members):
+                mean, deviation = standardisation(spectra.reflectance[~rows])
+                scales.append((mean, deviation))
+                lessons.append(self._lesson(spectra, rows, (spectra.reflectance - mean) / deviation, member))
+        learned = self._training.fit(lessons)
+        members = [FittedMember(of.weights, *scale, of.curves) for of, scale in zip(learned, scales, strict=True)]
+        return [
+            FittedNetwork(self, tuple(members[i * self.members : (i + 1) * self.members]), self._present(spectra))
+            for i, spectra in enumerate(labelled)
+        ]
+
+    def _lesson(self, spectra: LabelledSpectra, held_out: NDArray[np.bool_], x: Array, member: int) -> Lesson:
         codes = spectra.codes(self.target)
-        weights, curves = self._training.fit(
-            self._examples(x[learned], codes[learned]),
-            Examples(x[held_out], np.eye(len(LABELS[self.target]), dtype=np.float32)[codes[held_out]]),
-            seed,
-            self.on_epoch,
-        )
-        return FittedMember(weights, mean, deviation, curves)
+        truths = np.eye(len(LABELS[self.target]))[codes[held_out]]
+        return Lesson(self._examples(x[~held_out], codes[~held_out]), Examples(x[held_out], truths), self.seed + member)
 
-    def _examples(self, x: NDArray[np.float32], codes: NDArray[np.int64]) -> Examples:
+    def _examples(self, x: Array, codes: NDArray[np.int64]) -> Examples:
         """Labels smoothed over those that are there, and weights that balance them if they are asked for."""
         frequency = np.bincount(codes, minlength=len(LABELS[self.target]))
         present = frequency > 0
@@ -107,9 +116,19 @@ class NetworkModel:
         weights = len(codes) / (present.sum() * frequency[codes]) if self.recipe.balanced else None
         return Examples(x, targets, weights)
 
-    def _joined(self, spectra: LabelledSpectra, members: list[FittedMember]) -> FittedNetwork:
-        present = np.isin(np.arange(len(LABELS[self.target])), spectra.codes(self.target))
-        return FittedNetwork(self._training, tuple(members), present)
+    def _present(self, spectra: LabelledSpectra) -> NDArray[np.bool_]:
+        return np.isin(np.arange(len(LABELS[self.target])), spectra.codes(self.target))
+
+    @property
+    def _training(self) -> CompiledTraining:
+        return _compiled(self.target, self.architecture, self.recipe)
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(target: Target, architecture: Architecture, recipe: Recipe) -> CompiledTraining:
+    """One graph for all models that differ in seeds and data alone; a few are kept, as each takes memory."""
+    build = partial(networks.build, architecture, len(LABELS[target]))
+    return CompiledTraining(build, _objective(target, recipe), recipe)
 
 
 @dataclass(frozen=True)
@@ -129,7 +148,7 @@ class FittedNetwork:
     `present` (labels,) is false for labels that no training spectrum had: they get no probability.
     """
 
-    training: CompiledTraining = field(repr=False)
+    model: NetworkModel
     members: tuple[FittedMember, ...] = field(repr=False)
     present: NDArray[np.bool_] = field(repr=False)
 
@@ -145,7 +164,8 @@ class FittedNetwork:
         """(n, 49) to (n, labels)."""
         answers = []
         for member in self.members:
-            logits = self.training.outputs(member.weights, (reflectance - member.mean) / member.deviation)
+            standardised = (reflectance - member.mean) / member.deviation
+            logits = self.model._training.outputs(member.weights, standardised)
             answers.append(softmax(np.where(self.present, logits, -np.inf), axis=1))
         return np.asarray(np.mean(answers, axis=0))
 
@@ -153,9 +173,8 @@ class FittedNetwork:
         """A network of its own, (n, 49) reflectance to (n, labels) logits."""
         networks_of_members = []
         for member in self.members:
-            network = self.training.build(0)
-            for variable, value in zip(network.variables, member.weights, strict=True):
-                variable.assign(value)
+            network = self.model._training.build(0)
+            network.set_weights(member.weights)
             networks_of_members.append((network, member.mean, member.deviation))
         return networks.deployable(networks_of_members)
 
@@ -174,6 +193,6 @@ def _objective(target: Target, recipe: Recipe) -> Objective:
         return cross_entropy - recipe.group_loss * tf.reduce_sum(tf.matmul(label, groups) * logarithm, axis=1)
 
     def accuracy(label: Any, logits: Any) -> Any:
-        return tf.reduce_mean(tf.cast(tf.equal(tf.argmax(logits, 1), tf.argmax(label, 1)), tf.float32))
+        return tf.cast(tf.equal(tf.argmax(logits, 1), tf.argmax(label, 1)), tf.float32)
 
     return Objective(losses, {"accuracy": accuracy})

@@ -132,21 +132,24 @@ def _as_images(network: keras.Model) -> keras.Model:
     """The same network, whose convolutions run over images of one row.
 
     Convolutions along one axis leave Keras between a pair of reshapes each, past which ONNX Runtime cannot draw
-    normalisation and ReLU into them: it takes half as long again for such a network.
+    normalisation and ReLU into them: it takes 1.6 times as long for such a network.
     """
     import keras
     from keras import layers
 
+    over_images = {
+        layers.Conv1D: layers.Conv2D,
+        layers.MaxPooling1D: layers.MaxPooling2D,
+        layers.Reshape: layers.Reshape,
+    }
+    along_axis = ("kernel_size", "strides", "dilation_rate", "pool_size", "target_shape")
+
     def as_image(layer: keras.layers.Layer) -> keras.layers.Layer:
-        config = layer.get_config()
-        if isinstance(layer, layers.Reshape):
-            return layers.Reshape((1, *config["target_shape"]))
-        if isinstance(layer, layers.Conv1D):
-            size, strides = (1, *config["kernel_size"]), (1, *config["strides"])
-            return layers.Conv2D(config["filters"], size, strides, config["padding"], use_bias=config["use_bias"])
-        if isinstance(layer, layers.MaxPooling1D):
-            return layers.MaxPooling2D((1, *config["pool_size"]))
-        return layer.__class__.from_config(config)
+        kind, config = type(layer), layer.get_config()
+        if kind in over_images:
+            kind = over_images[kind]
+            config |= {name: (1, *config[name]) for name in along_axis if name in config}
+        return kind.from_config(config)
 
     images = keras.models.clone_model(network, clone_function=as_image, recursive=True)
     weights = zip(network.get_weights(), images.get_weights(), strict=True)

@@ -6,6 +6,10 @@ The output is a folder, in any storage that fsspec knows:
     model/                           the classifier that answers, from which workers load it
     classified/part-000000.parquet   answers: what the served model says, with the file and row of each spectrum
     rejected/part-000000.parquet     rows that cannot be classified, and why
+
+No lock keeps two runs out of one folder, because object stores have none. They do no harm: with the same survey, model
+and settings they write the same files, each whole; and a file says to which of these it belongs, so that one of another
+run is not taken for finished.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ from astrd.classifier import Classifier
 from astrd.survey import Layout, Partition, Survey, SurveyError, storage
 from astrd.survey_batch import REJECTED_SCHEMA, classified_schema, score_batch
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Of an output folder; another number says that another version of this package has to go on with it."""
 
 PARTITION_ROWS: Final = 25_000
@@ -43,6 +47,7 @@ REJECTED: Final = "rejected"
 
 _TABLES: Final = (CLASSIFIED, REJECTED)
 _REPEATED: Final = ["file", "main_group", "bus_class", "bus_prediction_set.list.element", "note"]
+_BELONGS_TO: Final = b"astrd.belongs_to"
 _READERS: Final = 16  # threads that look at finished partitions: a storage far away answers many at once
 
 
@@ -78,6 +83,8 @@ class Scoring:
     layout: Layout
     settings: Settings
     model_sha256: str
+    belongs_to: str
+    """Hash of input, model and settings, which every part carries."""
 
     @classmethod
     def begin(cls, output: str, found: Survey, classifier: Classifier, settings: Settings) -> Scoring:
@@ -102,32 +109,31 @@ class Scoring:
             "model_sha256": sha256,
             **asdict(settings),
         }
-        scoring = cls(system.unstrip_protocol(path), found.layout, settings, sha256)
-        if system.exists(f"{path}/{MANIFEST}"):
-            begun = json.loads(system.cat_file(f"{path}/{MANIFEST}"))
-            if other := [name for name, value in manifest.items() if begun.get(name) != value]:
-                raise SurveyError(
-                    f"{output} was begun with another {', '.join(other)}: name another output, or remove this one"
-                )
-        elif system.exists(path) and any(not _is_unfinished(name) for name in system.ls(path, detail=False)):
-            raise SurveyError(f"expected a new or empty folder, or one that this began, as output; got {output}")
-        else:
-            scoring._write(MANIFEST, json.dumps(manifest, indent=1).encode())
+        text = json.dumps(manifest, indent=1).encode()
+        belongs_to = hashlib.sha256(text).hexdigest()
+        scoring = cls(system.unstrip_protocol(path), found.layout, settings, sha256, belongs_to)
+        if not system.exists(f"{path}/{MANIFEST}"):
+            if system.exists(path) and any(not _is_unfinished(name) for name in system.ls(path, detail=False)):
+                raise SurveyError(f"expected a new or empty folder, or one that this began, as output; got {output}")
+            scoring._write(MANIFEST, text)
+        begun = json.loads(system.cat_file(f"{path}/{MANIFEST}"))  # of another run, if it wrote at the same time
+        if other := [name for name, value in manifest.items() if begun.get(name) != value]:
+            raise SurveyError(
+                f"{output} was begun with another {', '.join(other)}: name another output, or remove this one"
+            )
         for name, content in files.items():
             if not system.exists(f"{path}/{MODEL_FOLDER}/{name}"):
                 scoring._write(f"{MODEL_FOLDER}/{name}", content)
         return scoring
 
     def finished(self, partitions: Sequence[Partition]) -> dict[int, Counts]:
-        """The partitions, by their numbers, that have been written already."""
+        """The partitions, by their numbers, that have been written already, with this input, model and settings."""
         system, path = storage(self.output)
         there = [{name.rsplit("/", 1)[-1] for name in system.find(f"{path}/{table}")} for table in _TABLES]
         numbers = [number for number in range(len(partitions)) if all(_part(number) in names for names in there)]
         with ThreadPoolExecutor(_READERS) as pool:
-            counted = pool.map(self._counts, numbers)
-            return {
-                n: counts for n, counts in zip(numbers, counted, strict=True) if counts.spectra == len(partitions[n])
-            }
+            counted = zip(numbers, pool.map(self._counts, numbers), strict=True)
+            return {number: counts for number, counts in counted if counts.spectra == len(partitions[number])}
 
     def score(self, number: int, partition: Partition) -> Counts:
         """Read, classify and write a partition."""
@@ -143,9 +149,8 @@ class Scoring:
         if counts.spectra != len(partition):
             raise RuntimeError(f"expected {len(partition)} spectra in {partition}, got {counts.spectra}: it changed")
         for name, parts in tables.items():
-            buffer = pa.BufferOutputStream()
-            pq.write_table(pa.concat_tables(parts), buffer, use_dictionary=_REPEATED)
-            self._write(f"{name}/{_part(number)}", buffer.getvalue().to_pybytes())
+            table = pa.concat_tables(parts).replace_schema_metadata({_BELONGS_TO: self.belongs_to})
+            self._write(f"{name}/{_part(number)}", as_parquet(table))
         return counts
 
     def finish(self, found: Survey) -> Counts:
@@ -154,19 +159,21 @@ class Scoring:
         Raises
         ------
         RuntimeError
-            If it is not as many as the survey has.
+            If it is not as many as the survey has, or more lies there.
         """
         system, path = storage(self.output)
         for name in system.find(path):
             if _is_unfinished(name):  # its writer was killed
                 system.rm_file(name)
-        counts = Counts(
-            *(pads.dataset(f"{path}/{name}", filesystem=system, format="parquet").count_rows() for name in _TABLES)
+        counts = sum(self.finished(found.partitions(self.settings.partition_rows)).values(), Counts())
+        there = sum(
+            pads.dataset(f"{path}/{name}", filesystem=system, format="parquet").count_rows() for name in _TABLES
         )
-        if counts.spectra != found.rows:
+        if not counts.spectra == there == found.rows:
             raise RuntimeError(
                 f"expected {found.rows} spectra in {self.output}, as many as in the survey; got {counts.classified} "
-                f"classified and {counts.rejected} rejected: remove it and score the survey anew"
+                f"classified and {counts.rejected} rejected, {there} with those of other runs: score it again, which "
+                "does what is missing, or remove it and begin anew"
             )
         manifest = json.loads(system.cat_file(f"{path}/{MANIFEST}"))
         self._write(MANIFEST, json.dumps({**manifest, "counts": asdict(counts)}, indent=1).encode())
@@ -178,11 +185,15 @@ class Scoring:
         return pads.dataset(f"{path}/{REJECTED}", filesystem=system, format="parquet").head(most).to_pandas()
 
     def _counts(self, number: int) -> Counts:
+        """What a partition's files hold; nothing if they belong to another run."""
         system, path = storage(self.output)
         rows = []
         for name in _TABLES:
             with system.open(f"{path}/{name}/{_part(number)}", "rb") as file:
-                rows.append(pq.read_metadata(file).num_rows)
+                metadata = pq.read_metadata(file)
+            if (metadata.metadata or {}).get(_BELONGS_TO) != self.belongs_to.encode():
+                return Counts()
+            rows.append(metadata.num_rows)
         return Counts(*rows)
 
     def _write(self, name: str, content: bytes) -> None:
@@ -192,7 +203,18 @@ class Scoring:
         unfinished = f"{folder}/_{last}.{uuid.uuid4().hex}"
         system.makedirs(folder, exist_ok=True)
         system.pipe_file(unfinished, content)
-        system.mv(unfinished, f"{folder}/{last}")
+        try:
+            system.mv(unfinished, f"{folder}/{last}")
+        except FileNotFoundError:  # a run beside this one finished, and took it for what a killed one left
+            if not system.exists(f"{folder}/{last}"):
+                raise
+
+
+def as_parquet(table: pa.Table) -> bytes:
+    """A table of answers as it is written; numbers go as they are, because hardly any occurs twice."""
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer, use_dictionary=_REPEATED)
+    return bytes(buffer.getvalue().to_pybytes())
 
 
 @functools.lru_cache(maxsize=1)

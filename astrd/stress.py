@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -23,8 +24,9 @@ from astrd.metrics import area_under_curve
 from astrd.spectral_space import SpectralSpace
 from astrd.spectrum import Spectrum, noisy, smoothed
 from astrd.strangers import KINDS, strange_spectra
-from astrd.taxonomy import BUS_CLASSES, ROLL_UP
+from astrd.taxonomy import BUS_CLASSES, ROLL_UP, Target
 from astrd.widening import Widening
+from astrd.workers import InTurn, Workers, in_groups
 
 Array = NDArray[np.float64]
 
@@ -40,6 +42,7 @@ STRANGERS: Final = 300
 
 _AGREEING: Final = {"up to 10": 10, "11 to 14": 14, "15 to 18": 18, "19": 19, "20": 20}  # of `DRAWS`
 _SEED: Final = 0
+_DRAWS_TOGETHER: Final = 6  # answered as one piece of work, as the models go with each piece
 
 
 @dataclass(frozen=True)
@@ -108,21 +111,23 @@ def by_class(train: LabelledSpectra, answers: Answers) -> pd.DataFrame:
     return table.groupby("bus_class").agg(how).reset_index()
 
 
-def by_draws(train: LabelledSpectra, raw: Sequence[Spectrum], fitted: Sequence[Fitted]) -> pd.DataFrame:
+def by_draws(
+    train: LabelledSpectra,
+    raw: Sequence[Spectrum],
+    fitted: Sequence[Fitted],
+    workers: Workers = InTurn(),  # noqa: B008
+) -> pd.DataFrame:
     """How often answers are right by the number of noise draws that agree with them, a row for each range of it.
 
     `auc` is how well that number ranks right answers of a level above wrong ones.
     """
     random = np.random.default_rng(_SEED)
-    firsts = _answers(train, raw, fitted)
-    agree = {level: np.zeros(len(train), dtype=int) for level in firsts}
-    for _ in range(DRAWS):
-        drawn = [noisy(spectrum, random) for spectrum in raw]
-        for level, answers in _answers(train, drawn, fitted).items():
-            agree[level] += answers == firsts[level]
+    drawn = [raw, *([noisy(spectrum, random) for spectrum in raw] for _ in range(DRAWS))]
+    firsts, *others = in_groups(workers, partial(_answers, train, fitted), drawn, _DRAWS_TOGETHER)
+    agree = {level: np.sum([answers[level] == first for answers in others], axis=0) for level, first in firsts.items()}
     tables = []
     for level, first in firsts.items():
-        right = first == train.codes(level)  # type: ignore[arg-type]
+        right = first == train.codes(level)
         ranges = pd.cut(agree[level], [-1, *_AGREEING.values()], labels=list(_AGREEING))
         grouped = pd.Series(right).groupby(ranges, observed=False)
         table = pd.DataFrame({"spectra": grouped.size(), "right": grouped.mean()}).rename_axis(
@@ -133,14 +138,18 @@ def by_draws(train: LabelledSpectra, raw: Sequence[Spectrum], fitted: Sequence[F
 
 
 def _answers(
-    train: LabelledSpectra, spectra: Sequence[Spectrum], fitted: Sequence[Fitted]
-) -> dict[str, NDArray[np.int64]]:
-    reflectance = smoothed(spectra)
-    bus = np.zeros((len(train), len(BUS_CLASSES)))
-    for fold, model in enumerate(fitted):
-        rows = train.fold == fold
-        bus[rows] = model.probabilities(reflectance[rows])
-    return {"main_group": (bus @ ROLL_UP).argmax(axis=1), "bus_class": bus.argmax(axis=1)}
+    train: LabelledSpectra, fitted: Sequence[Fitted], surveys: Sequence[Sequence[Spectrum]]
+) -> list[dict[Target, NDArray[np.int64]]]:
+    """The labels that the models of the folds give to the spectra of each survey."""
+    found: list[dict[Target, NDArray[np.int64]]] = []
+    for spectra in surveys:
+        reflectance = smoothed(spectra)
+        bus = np.zeros((len(train), len(BUS_CLASSES)))
+        for fold, model in enumerate(fitted):
+            rows = train.fold == fold
+            bus[rows] = model.probabilities(reflectance[rows])
+        found.append({"main_group": (bus @ ROLL_UP).argmax(axis=1), "bus_class": bus.argmax(axis=1)})
+    return found
 
 
 def by_stranger(train: LabelledSpectra, held_out_scores: Array) -> pd.DataFrame:

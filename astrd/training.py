@@ -1,18 +1,23 @@
 """Compiled training: a whole epoch (shuffle, gather, gradients, update, validation) runs as one graph.
 
-`Model.fit` spends most of an epoch of these small networks between its steps; here Python is entered once an epoch.
-What is learned is the caller's: a network, and an `Objective` that says how wrong its outputs are.
+`Model.fit` spends most of an epoch of these small networks between its steps; here Python is entered once an epoch, and
+several networks of one architecture learn side by side. What is learned is the caller's: a network, and an `Objective`
+that says how wrong its outputs are.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import platform
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +25,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from astrd.dataset import LabelledSpectra
+from astrd.side_by_side import SideBySide
 from astrd.smoothing import WAVELENGTH
 
 if TYPE_CHECKING:
@@ -49,8 +55,8 @@ class Schedule:
 class Objective:
     """What a network is to learn, in TensorFlow's operations.
 
-    `losses` makes one number a spectrum, shape (n,), of targets (n, k) and the network's outputs (n, k); `measures`
-    make, by name, one number of all validation spectra, for the learning curves.
+    `losses` makes one number a spectrum, shape (n,), of targets (n, k) and the network's outputs (n, k); so do the
+    `measures`, by name, whose means over the validation spectra stand in the learning curves.
     """
 
     losses: Callable[[Any, Any], Any]
@@ -61,9 +67,9 @@ class Objective:
 class Examples:
     """Standardised spectra (n, 49), what the network should answer, (n, k), and how much each counts, (n,)."""
 
-    spectra: NDArray[np.float32]
-    targets: NDArray[np.float32]
-    weights: NDArray[np.float32] | None = None
+    spectra: NDArray[np.floating[Any]]
+    targets: NDArray[np.floating[Any]]
+    weights: Array | None = None
 
     def __len__(self) -> int:
         return len(self.spectra)
@@ -73,17 +79,43 @@ def tensorflow() -> Any:
     """TensorFlow, set up for small networks, imported when first asked for.
 
     One thread an operation is faster than two for networks of this size, and makes the sums, and so the weights,
-    the same in every run.
+    the same in every run. A second one for other operations would only wait for work: it takes as much again of the
+    processor, and spares nothing.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    _keep_compiled()
     with _without_start_up_messages():
         import tensorflow as tf
 
     with contextlib.suppress(RuntimeError):  # raised where the process has used TensorFlow: it keeps its threads
         tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
     return tf
+
+
+def _processor() -> str:
+    """What the processor can do, as Linux says; nothing elsewhere."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return ""
+
+
+def _keep_compiled() -> None:
+    """Have XLA keep what it compiled, which takes longer than many trainings, for later processes of the same user.
+
+    XLA does not ask which processor and which TensorFlow a file was made for, so each has a folder of its own.
+    """
+    with contextlib.suppress(OSError, RuntimeError):  # no home, or none to write to: it is compiled each time
+        processor = _processor()
+        made_for = hashlib.sha256(f"{version('tensorflow')} {platform.machine()} {processor}".encode()).hexdigest()
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder = caches / "astrd-spctra" / f"xla-{made_for[:16]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK) and not any(map(str.isspace, str(folder))):  # flags end at a space
+            os.environ.setdefault("TF_XLA_FLAGS", f"--tf_xla_persistent_cache_directory={folder}")
 
 
 # A graph holds one set of weights; and two graphs in one process are together slower than in turn.
@@ -112,171 +144,265 @@ def _without_start_up_messages() -> Iterator[None]:
             os.write(2, b"".join(others))
 
 
-class CompiledTraining:
-    """One network and objective, traced once; `fit` starts from fresh weights every time it is called.
+@dataclass(frozen=True)
+class Lesson:
+    """What one network learns, what it stops by, and the seed of its weights, shuffles and dropout.
 
-    `build` makes the network, (n, 49) to (n, `outputs`), with fresh weights of a seed.
+    `start` are weights to start from instead of the seed's.
     """
 
-    def __init__(
-        self, build: Callable[[int], keras.Model], outputs: int, objective: Objective, schedule: Schedule
-    ) -> None:
+    learned: Examples
+    held_out: Examples
+    seed: int
+    start: Weights | None = None
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The averaged weights at the lowest validation loss, in the order of Keras's `weights`, and how they were found.
+
+    `curves` has `loss`, `validation_loss` and each of the objective's measures, as `validation_<name>`, by epoch.
+    """
+
+    weights: Weights = field(repr=False)
+    curves: pd.DataFrame = field(repr=False)
+
+
+class CompiledTraining:
+    """One architecture and objective; every `fit` starts from fresh weights. Graphs are traced once.
+
+    `build` makes the network, of (n, 49) spectra, with fresh weights of a seed.
+    """
+
+    def __init__(self, build: Callable[[int], keras.Model], objective: Objective, schedule: Schedule) -> None:
         tf = self._tf = tensorflow()
-        self.build, self._objective, self.schedule = build, objective, schedule
-        self._network = build(0)
-        self._average = build(0)  # of the weights over the last steps
-        self._optimizer = _AdamW(tf, [variable.value for variable in self._network.trainable_variables])
+        self.build, self.objective, self.schedule = build, objective, schedule
+        self.network = build(0)
+        self._graphs: dict[tuple[int, int], _Graph] = {}
         spectra = tf.TensorSpec([None, len(WAVELENGTH)], tf.float32)
-        targets, weights = tf.TensorSpec([None, outputs], tf.float32), tf.TensorSpec([None], tf.float32)
-        number = tf.TensorSpec([], tf.int32)
-        self._epoch = tf.function(
-            self._run_epoch, input_signature=[spectra, targets, weights, spectra, targets, number, number]
-        )
-        self._outputs = tf.function(lambda x: self._average(x, training=False), input_signature=[spectra])
+        self._outputs = tf.function(lambda x: self.network(x, training=False), input_signature=[spectra])
 
-    def fit(
-        self,
-        learned: Examples,
-        held_out: Examples,
-        seed: int,
-        on_epoch: Callable[[int, float], None],
-        start: keras.Model | None = None,
-    ) -> tuple[Weights, pd.DataFrame]:
-        """Train from the seed's fresh weights; stop by the loss on the examples that are held out.
+    def fit(self, lessons: Sequence[Lesson]) -> list[Learned]:
+        """Train a network for each lesson; stop each by the loss on its examples that are held out.
 
-        Parameters
-        ----------
-        on_epoch
-            Called after each epoch with its number and the lowest validation loss so far.
-        start
-            A network whose weights to start from instead.
-
-        Returns
-        -------
-        weights, curves
-            The averaged weights at the lowest validation loss, and a table with `loss`, `validation_loss` and
-            each of the objective's measures, as `validation_<name>`, for each epoch.
+        They learn side by side in one graph, none of what another does.
 
         Raises
         ------
         ValueError
             If there is no spectrum to validate by.
         FloatingPointError
-            If the loss is no longer a finite number.
+            If a loss is no longer a finite number.
         """
-        if len(held_out) == 0:
-            raise ValueError(f"expected spectra to stop early by, got none: {len(learned)} are too few to hold any out")
+        for lesson in lessons:
+            if len(lesson.held_out) == 0:
+                raise ValueError(
+                    f"expected spectra to stop early by, got none: {len(lesson.learned)} are too few to hold any out"
+                )
+        batch = min(self.schedule.batch_size, *(len(lesson.learned) for lesson in lessons))
         with _one_at_a_time:
-            return self._learn(learned, held_out, seed, on_epoch, start or self.build(seed))
+            if (len(lessons), batch) not in self._graphs:
+                self._graphs[len(lessons), batch] = _Graph(self, len(lessons), batch)
+            return self._graphs[len(lessons), batch].learn(lessons)
 
     def outputs(self, weights: Weights, x: Array) -> Array:
         """(n, 49) standardised reflectance to the network's outputs, (n, k), with these weights."""
         with _one_at_a_time:
-            self._set(self._average, weights)
+            self.network.set_weights(weights)
             return np.asarray(self._outputs(x.astype(np.float32)).numpy(), dtype=np.float64)
 
-    def _learn(
-        self,
-        learned: Examples,
-        held_out: Examples,
-        seed: int,
-        on_epoch: Callable[[int, float], None],
-        start: keras.Model,
-    ) -> tuple[Weights, pd.DataFrame]:
-        tf, schedule = self._tf, self.schedule
-        self._reset([variable.numpy() for variable in start.variables])
-        weights = np.ones(len(learned)) if learned.weights is None else learned.weights
-        arrays = (learned.spectra, learned.targets, weights, held_out.spectra, held_out.targets)
-        data = [tf.constant(array, tf.float32) for array in arrays]
-        rows: list[tuple[float, ...]] = []
-        best, best_weights = np.inf, self._weights()
-        for epoch in range(schedule.epochs):
-            rows.append(tuple(self._epoch(*data, seed, epoch).numpy().tolist()))
-            training_loss, loss, *_ = rows[-1]
-            if not np.isfinite([training_loss, loss]).all():
-                raise FloatingPointError(
-                    f"the loss is {training_loss + loss} after epoch {epoch + 1}: try a learning rate below "
-                    f"{schedule.learning_rate:g}"
-                )
-            if loss < best:
-                best, best_weights, best_epoch = loss, self._weights(), epoch
-            on_epoch(epoch + 1, best)
-            if epoch - best_epoch >= schedule.patience:
-                break
-        measured = [f"validation_{name}" for name in self._objective.measures]
-        return best_weights, pd.DataFrame(rows, columns=["loss", "validation_loss", *measured])
 
-    def _run_epoch(
-        self, x: Any, targets: Any, weights: Any, validation_x: Any, validation_targets: Any, seed: Any, epoch: Any
-    ) -> Any:
-        tf, schedule, objective = self._tf, self.schedule, self._objective
-        rows = tf.shape(x)[0]
-        batch = tf.minimum(schedule.batch_size, rows)
-        steps = rows // batch  # what is left over after the shuffle waits for a later epoch
-        order = tf.random.experimental.stateless_shuffle(tf.range(rows), tf.stack([seed, epoch]))
-        total = 0.0
-        for step in tf.range(steps):
-            chosen = order[step * batch : (step + 1) * batch]
-            done = tf.cast(epoch * steps + step, tf.float32) / tf.cast(schedule.epochs * steps, tf.float32)
-            rate = schedule.learning_rate * (1 + tf.cos(np.pi * done)) / 2
-            with tf.GradientTape() as tape:
-                outputs = self._network(tf.gather(x, chosen), training=True)
-                losses = objective.losses(tf.gather(targets, chosen), outputs)
-                loss = tf.reduce_mean(losses * tf.gather(weights, chosen))
-            trainable = self._network.trainable_variables
-            self._optimizer.apply(tape.gradient(loss, trainable), rate, schedule.weight_decay)
-            for average, variable in zip(self._average.trainable_variables, trainable, strict=True):
-                average.assign_add((1 - schedule.averaging) * (variable - average))
-            total += loss
-        for average, variable in zip(
-            self._average.non_trainable_variables, self._network.non_trainable_variables, strict=True
-        ):
-            average.assign(variable)
-        outputs = self._average(validation_x, training=False)
-        validation_loss = tf.reduce_mean(objective.losses(validation_targets, outputs))
-        measures = [measure(validation_targets, outputs) for measure in objective.measures.values()]
-        return tf.stack([total / tf.cast(steps, tf.float32), validation_loss, *measures])
+class _Graph:
+    """As many networks as there are members, learning at once in batches of one size.
 
-    def _reset(self, fresh: Weights) -> None:
-        self._set(self._network, fresh)
-        self._set(self._average, fresh)
-        self._optimizer.reset()
-
-    def _weights(self) -> Weights:
-        return [variable.numpy() for variable in self._average.variables]
-
-    @staticmethod
-    def _set(network: keras.Model, weights: Weights) -> None:
-        for variable, value in zip(network.variables, weights, strict=True):
-            variable.assign(value)
-
-
-class _AdamW:
-    """AdamW (Loshchilov & Hutter 2019) on TensorFlow's own Adam kernel.
-
-    Keras's spells the update out in a dozen operations a variable: as much to trace and to run as the gradients.
+    All weights of a member stand in one row, so that a step of the optimiser is a few operations and not a few for each
+    layer. Those that are learned come first, in Keras's order; then the statistics of the batch normalisation.
     """
 
-    BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
+    def __init__(self, training: CompiledTraining, members: int, batch: int) -> None:
+        tf = self._tf = tensorflow()
+        self._objective, self._schedule = training.objective, training.schedule
+        self._build, self._members, self._batch = training.build, members, batch
+        network = training.network
+        self._layers = tf.autograph.experimental.do_not_convert(SideBySide(tf, network, members))
+        learned = [variable.trainable for variable in network.weights]
+        self._order = np.argsort(np.logical_not(learned), kind="stable").tolist()
+        self._shapes = [tuple(network.weights[place].shape) for place in self._order]
+        self._sizes = [int(np.prod(shape)) for shape in self._shapes]
+        self._learned = sum(learned)  # how many of them
+        size, rest = sum(self._sizes[: self._learned]), sum(self._sizes[self._learned :])
+        self._weights, self._average, self._first_moment, self._second_moment = (
+            tf.Variable(tf.zeros([members, size])) for _ in range(4)
+        )
+        self._statistics = tf.Variable(tf.zeros([members, rest]))
+        spectra = tf.TensorSpec([members, None, len(WAVELENGTH)], tf.float32)
+        targets = tf.TensorSpec([members, None, network.output_shape[-1]], tf.float32)
+        weights = tf.TensorSpec([members, None], tf.float32)
+        order = tf.TensorSpec([None, members, batch], tf.int32)
+        # XLA makes one pass of many over what several networks compute. With one network it is slower, and compiling
+        # takes longer than learning.
+        self._epoch = tf.function(
+            self._run_epoch,
+            jit_compile=members > 1,
+            input_signature=[
+                spectra, targets, weights, spectra, targets, weights, order,
+                tf.TensorSpec([None, members], tf.float32), tf.TensorSpec([members], tf.int32),
+                tf.TensorSpec([members], tf.int32),
+            ],
+        )  # fmt: skip
 
-    def __init__(self, tf: Any, variables: list[Any]) -> None:
-        self._tf, self._variables = tf, variables
-        self._step = tf.Variable(0.0)
-        self._moments = [(tf.Variable(tf.zeros_like(v)), tf.Variable(tf.zeros_like(v))) for v in variables]
+    def learn(self, lessons: Sequence[Lesson]) -> list[Learned]:
+        schedule = self._schedule
+        self._reset(lessons)
+        learned, held_out = ([getattr(lesson, part) for lesson in lessons] for part in ("learned", "held_out"))
+        data = [self._tf.constant(array, self._tf.float32) for array in (*_stacked(learned), *_stacked(held_out))]
+        steps = np.array([len(lesson.learned) // self._batch for lesson in lessons])
+        rows: list[Array] = []
+        best, best_epoch = np.full(len(lessons), np.inf), np.zeros(len(lessons), dtype=int)
+        best_weights = self._averages()
+        for epoch in range(schedule.epochs):
+            going = epoch - best_epoch <= schedule.patience
+            if not going.any():
+                break
+            order = np.stack([self._shuffled(lesson, epoch, max(steps)) for lesson in lessons], axis=1)
+            rates = _learning_rates(schedule, epoch, steps)
+            seeds = np.array([lesson.seed for lesson in lessons])
+            rows.append(self._epoch(*data, order, rates, seeds, epoch * steps).numpy())
+            losses = rows[-1][:, :2]
+            if not np.isfinite(losses[going]).all():
+                raise FloatingPointError(
+                    f"the loss is {losses[going].sum()} after epoch {epoch + 1}: try a learning rate below "
+                    f"{schedule.learning_rate:g}"
+                )
+            better = going & (losses[:, 1] < best)
+            best[better], best_epoch[better] = losses[better, 1], epoch
+            best_weights[better] = self._averages()[better]
+        columns = ["loss", "validation_loss", *(f"validation_{name}" for name in self._objective.measures)]
+        ends = best_epoch + schedule.patience + 1
+        return [
+            Learned(self._apart(best_weights[member]), pd.DataFrame(curves[:end], columns=columns))
+            for member, (curves, end) in enumerate(zip(np.stack(rows, axis=1).astype(np.float64), ends, strict=True))
+        ]
 
-    def reset(self) -> None:
-        for state in (self._step, *(moment for pair in self._moments for moment in pair)):
-            state.assign(self._tf.zeros_like(state))
+    def _run_epoch(
+        self, x: Any, targets: Any, weights: Any, validation_x: Any, validation_targets: Any, validation_weights: Any,
+        order: Any, rates: Any, seeds: Any, done: Any,
+    ) -> Any:  # fmt: skip
+        tf, objective = self._tf, self._objective
+        totals = tf.zeros([self._members])
+        for step in tf.range(tf.shape(order)[0]):
+            rows = order[step]
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                parts = self._split(self._weights, self._statistics)
+                tape.watch(parts)
+                spectra = tf.gather(x, rows, batch_dims=1)
+                drawn = tf.stack([seeds, done + step], axis=1)
+                outputs, statistics = self._layers(self._in_order(parts), spectra, drawn)
+                losses = self._each(objective.losses, tf.gather(targets, rows, batch_dims=1), outputs)
+                loss = tf.reduce_mean(losses * tf.gather(weights, rows, batch_dims=1), axis=1)
+            learned = parts[: self._learned]
+            gradient = self._joined(tape.gradient(loss, learned))
+            self._update(gradient, rates[step][:, None], tf.cast(done + step + 1, tf.float32)[:, None])
+            if statistics:
+                new = self._joined([statistics[place] for place in self._order[self._learned :]])
+                self._statistics.assign(tf.where(rates[step][:, None] >= 0, new, self._statistics))
+            totals += tf.where(rates[step] >= 0, loss, 0.0)
+        outputs, _ = self._layers(self._in_order(self._split(self._average, self._statistics)), validation_x)
+        shares = validation_weights / tf.reduce_sum(validation_weights, axis=1, keepdims=True)
+        measured = [
+            tf.reduce_sum(shares * self._each(measure, validation_targets, outputs), axis=1)
+            for measure in (objective.losses, *objective.measures.values())
+        ]
+        return tf.stack([totals / tf.reduce_sum(tf.cast(rates >= 0, tf.float32), axis=0), *measured], axis=1)
 
-    def apply(self, gradients: list[Any], rate: Any, decay: float) -> None:
-        tf, step = self._tf, self._step.assign_add(1.0)
-        power_1, power_2 = tf.pow(self.BETA_1, step), tf.pow(self.BETA_2, step)
-        for variable, (first, second), gradient in zip(self._variables, self._moments, gradients, strict=True):
-            variable.assign_sub(rate * decay * variable)
-            tf.raw_ops.ResourceApplyAdam(
-                var=variable.handle, m=first.handle, v=second.handle, beta1_power=power_1, beta2_power=power_2,
-                lr=rate, beta1=self.BETA_1, beta2=self.BETA_2, epsilon=self.EPSILON, grad=gradient,
-            )  # fmt: skip
+    def _update(self, gradient: Any, rate: Any, step: Any) -> None:
+        """A step of AdamW (Loshchilov & Hutter 2019), and of the mean of the weights over the last steps.
+
+        A member whose rate is below 0 has no batches left in this epoch, and stays as it is.
+        """
+        tf, schedule = self._tf, self._schedule
+
+        def move(variable: Any, towards: Any, share: float) -> None:
+            change = share * (towards - variable)
+            variable.assign_add(tf.where(rate >= 0, change, 0.0) if self._members > 1 else change)
+
+        move(self._first_moment, gradient, 1 - _BETA_1)
+        move(self._second_moment, tf.square(gradient), 1 - _BETA_2)
+        unbiased = tf.sqrt(1 - tf.pow(_BETA_2, step)) / (1 - tf.pow(_BETA_1, step))
+        change = unbiased * self._first_moment / (tf.sqrt(self._second_moment) + _EPSILON)
+        self._weights.assign_sub(tf.maximum(rate, 0.0) * (change + schedule.weight_decay * self._weights))
+        move(self._average, self._weights, 1 - schedule.averaging)
+
+    def _each(self, measure: Callable[[Any, Any], Any], targets: Any, outputs: Any) -> Any:
+        """A number for each spectrum, (members, n)."""
+        flat = [self._tf.reshape(values, [-1, values.shape[-1]]) for values in (targets, outputs)]
+        return self._tf.reshape(measure(*flat), [self._members, -1])
+
+    def _split(self, learned: Any, statistics: Any) -> list[Any]:
+        """The weights of all layers, each with a leading axis of members, those that are learned first."""
+        sizes = self._sizes[: self._learned], self._sizes[self._learned :]
+        parts = [
+            part
+            for row, of_row in zip((learned, statistics), sizes, strict=True)
+            for part in (self._tf.split(row, of_row, axis=1) if of_row else [])
+        ]
+        shaped = zip(parts, self._shapes, strict=True)
+        return [self._tf.reshape(part, [self._members, *shape]) for part, shape in shaped]
+
+    def _joined(self, parts: Sequence[Any]) -> Any:
+        return self._tf.concat([self._tf.reshape(part, [self._members, -1]) for part in parts], axis=1)
+
+    def _in_order(self, parts: Sequence[Any]) -> list[Any]:
+        """Parts in Keras's order of weights."""
+        return [part for _, part in sorted(zip(self._order, parts, strict=True), key=lambda placed: placed[0])]
+
+    def _reset(self, lessons: Sequence[Lesson]) -> None:
+        fresh = [self._build(lesson.seed).get_weights() if lesson.start is None else lesson.start for lesson in lessons]
+        rows = np.stack([np.concatenate([own[place].ravel() for place in self._order]) for own in fresh])
+        learned, statistics = np.split(rows, [self._weights.shape[1]], axis=1)
+        self._weights.assign(learned)
+        self._average.assign(learned)
+        self._statistics.assign(statistics)
+        for moment in (self._first_moment, self._second_moment):
+            moment.assign(np.zeros_like(learned))
+
+    def _averages(self) -> NDArray[np.float32]:
+        return np.concatenate([self._average.numpy(), self._statistics.numpy()], axis=1)
+
+    def _apart(self, row: NDArray[np.float32]) -> Weights:
+        """The weights of one member, as Keras has them."""
+        parts = np.split(row, np.cumsum(self._sizes)[:-1])
+        return self._in_order([part.reshape(shape) for part, shape in zip(parts, self._shapes, strict=True)])
+
+    def _shuffled(self, lesson: Lesson, epoch: int, steps: int) -> NDArray[np.int32]:
+        """(steps, batch) rows; what is left over waits for a later epoch, and steps that are too many get row 0."""
+        rows = np.random.default_rng([lesson.seed, epoch]).permutation(len(lesson.learned))
+        order = np.zeros(steps * self._batch, dtype=np.int32)
+        used = len(rows) // self._batch * self._batch
+        order[:used] = rows[:used]
+        return order.reshape(steps, self._batch)
+
+
+_BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7  # of Adam, as Keras and its authors have them
+
+
+def _stacked(examples: Sequence[Examples]) -> tuple[Array, Array, Array]:
+    """Spectra, targets and weights with a leading axis of members; what is missing of the longest has no weight."""
+    longest = max(map(len, examples))
+
+    def padded(arrays: Iterable[Any]) -> Array:
+        return np.stack([np.pad(a, [(0, longest - len(a)), *[(0, 0)] * (a.ndim - 1)]) for a in arrays])
+
+    weights = (np.ones(len(own)) if own.weights is None else own.weights for own in examples)
+    return padded(own.spectra for own in examples), padded(own.targets for own in examples), padded(weights)
+
+
+def _learning_rates(schedule: Schedule, epoch: int, steps: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(most steps, members) by the cosine of what is done; below 0 for steps that a member does not take."""
+    step = np.arange(max(steps))[:, None]
+    done = (epoch * steps + step) / (schedule.epochs * steps)
+    rates = schedule.learning_rate * (1 + np.cos(np.pi * done)) / 2
+    return np.where(step < steps, rates, -1.0).astype(np.float32)
 
 
 def standardisation(reflectance: Array) -> tuple[Array, float]:

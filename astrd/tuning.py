@@ -11,8 +11,10 @@ import fcntl
 import json
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +27,7 @@ from astrd.network_models import NetworkModel, Recipe
 from astrd.networks import ConvolutionalNetwork
 from astrd.taxonomy import Target
 from astrd.training import tensorflow
+from astrd.workers import InTurn, Workers, as_done
 
 if TYPE_CHECKING:
     import keras_tuner
@@ -38,6 +41,10 @@ SVM_SCORE: Final = "cv_main_weighted_f1"
 _VALIDATION_FOLD: Final = 0
 _INTERRUPTED: Final = "interrupted"
 _ERROR: Final = "error"
+_SECONDS: Final = "seconds"
+
+AT_ONCE: Final = 4
+"""Trials of support vector machines that are proposed together."""
 
 
 @dataclass(frozen=True)
@@ -117,27 +124,55 @@ def search_cnn(
     recipe: Recipe | None = None,
     seed: int = 0,
     on_trial: Callable[[Trial], None] = lambda trial: None,
-    on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
+    workers: Workers = InTurn(),  # noqa: B008
 ) -> list[Trial]:
     """Random search over convolutional networks with Keras Tuner, each trained in the compiled loop.
 
-    A trial trains on four folds of the training part; its score is the lowest cross-entropy on the fifth.
+    A trial trains on four folds of the training part; its score is the lowest cross-entropy on the fifth. What is tried
+    does not depend on the workers.
 
     Parameters
     ----------
     folder
         Where Keras Tuner keeps the search. If it holds an unfinished one, that one goes on.
     on_trial
-        Called once for each trial that has ended, those of an earlier process first.
+        Called once for each trial that has ended, as they do; those of an earlier process first.
+    workers
+        That train: one trial each at a time.
     """
-    tensorflow()
-    recipe = recipe or Recipe()
+    oracle = _durable_oracle(folder, trials, seed)
+    for ended in _ended(oracle):
+        on_trial(ended)
+    begun: list[keras_tuner.engine.trial.Trial] = []
+
+    def proposed() -> Iterator[tuple[Any, ...]]:
+        while (trial := oracle.create_trial(f"trial-{len(begun)}")).status != "STOPPED":
+            begun.append(trial)
+            values = dict(trial.hyperparameters.values)
+            yield train, target, values, recipe or Recipe(), seed + int(trial.trial_id)
+
+    for place, future in as_done(workers, _try_network, proposed()):
+        _end(oracle, begun[place], future)
+        on_trial(_record(oracle, oracle.trials[begun[place].trial_id]))
+    return _ended(oracle)
+
+
+@dataclass(frozen=True)
+class _Course:
+    """How a trial went: seconds, and the learning curves by name."""
+
+    duration: float
+    curves: Mapping[str, Sequence[float]]
+
+
+def _try_network(
+    train: LabelledSpectra, target: Target, params: Mapping[str, Any], recipe: Recipe, seed: int
+) -> _Course:
+    started = time.perf_counter()
     held_out = train.fold == _VALIDATION_FOLD
-    tuner = _compiled_tuner(train[~held_out], train[held_out], target, folder, trials, recipe, seed, on_trial, on_epoch)
-    for trial in tuner.ended:
-        on_trial(trial)
-    tuner.search()
-    return list(tuner.ended)
+    model = NetworkModel("trial", target, *cnn_of(params, recipe), seed=seed)
+    curves = model.fit_with_validation(train[~held_out], train[held_out]).curves
+    return _Course(time.perf_counter() - started, curves.to_dict(orient="list"))
 
 
 def _space() -> keras_tuner.HyperParameters:
@@ -155,14 +190,13 @@ def _space() -> keras_tuner.HyperParameters:
     return space
 
 
-def _compiled_tuner(
-    train: LabelledSpectra, validation: LabelledSpectra, target: Target, folder: Path, trials: int, recipe: Recipe,
-    seed: int, on_trial: Callable[[Trial], None], on_epoch: Callable[[int, float], None],
-) -> Any:  # fmt: skip
+def _durable_oracle(folder: Path, trials: int, seed: int) -> keras_tuner.Oracle:
+    """Keras Tuner's random search, with what a folder holds of it."""
+    tensorflow()
     import keras_tuner
 
     class DurableOracle(keras_tuner.oracles.RandomSearchOracle):  # type: ignore[misc]
-        """Keras Tuner's random search, whose state survives a kill at any moment."""
+        """Its state survives a kill at any moment."""
 
         def _save_trial(self, trial: keras_tuner.engine.trial.Trial) -> None:
             path = Path(self._get_trial_dir(trial.trial_id)) / "trial.json"
@@ -189,45 +223,6 @@ def _compiled_tuner(
                 if self.trials[trial_id].status in ("COMPLETED", "FAILED") and trial_id not in self.end_order:
                     self.end_order.append(trial_id)
 
-    class CompiledTuner(keras_tuner.engine.base_tuner.BaseTuner):  # type: ignore[misc]
-        def run_trial(self, trial: keras_tuner.engine.trial.Trial) -> dict[str, float]:
-            started = time.perf_counter()
-            network, own_recipe = cnn_of(trial.hyperparameters.values, recipe)
-            model = NetworkModel(
-                "trial", target, network, own_recipe, seed=seed + int(trial.trial_id), on_epoch=on_epoch
-            )
-            curves = model.fit_with_validation(train, validation).curves
-            course = {"duration": time.perf_counter() - started, "curves": curves.to_dict(orient="list")}
-            replace_text(self.course_of(trial.trial_id), json.dumps(course))
-            return {CNN_SCORE: float(curves["validation_loss"].min())}
-
-        def on_trial_end(self, trial: keras_tuner.engine.trial.Trial) -> None:
-            super().on_trial_end(trial)
-            on_trial(self.record(self.oracle.trials[trial.trial_id]))
-
-        def save(self) -> None:
-            self.oracle.save()
-            replace_text(Path(self._get_tuner_fname()), json.dumps(self.get_state()))
-
-        def course_of(self, trial_id: str) -> Path:
-            return Path(self.oracle._get_trial_dir(trial_id)) / "course.json"
-
-        def record(self, trial: keras_tuner.engine.trial.Trial) -> Trial:
-            path = self.course_of(trial.trial_id)
-            course: dict[str, Any] = {"duration": 0.0, "curves": {}}
-            if path.exists():
-                course = json.loads(path.read_text())
-            score = trial.score if trial.status == "COMPLETED" else None
-            return Trial(
-                int(trial.trial_id), trial.hyperparameters.values, score, course["duration"], trial.message or "",
-                course["curves"],
-            )  # fmt: skip
-
-        @property
-        def ended(self) -> list[Trial]:
-            trials = [self.record(t) for t in self.oracle.trials.values() if t.status in ("COMPLETED", "FAILED")]
-            return sorted(trials, key=lambda trial: trial.number)
-
     oracle = DurableOracle(
         objective=keras_tuner.Objective(CNN_SCORE, "min"),
         max_trials=trials,
@@ -237,8 +232,39 @@ def _compiled_tuner(
         max_consecutive_failed_trials=trials + 1,  # failed trials are shown; the search goes on
     )
     oracle.verbose = 0
-    with contextlib.redirect_stdout(None):  # it prints where it reloads from
-        return CompiledTuner(oracle, directory=str(folder), project_name="keras-tuner", overwrite=False)
+    oracle._set_project_dir(str(folder), "keras-tuner")
+    if Path(oracle._get_oracle_fname()).exists():
+        oracle.reload()
+    return oracle
+
+
+def _end(oracle: keras_tuner.Oracle, trial: keras_tuner.engine.trial.Trial, future: Future[_Course]) -> None:
+    """Tell the oracle how a trial went."""
+    if (error := future.exception()) is None:
+        course = future.result()
+        replace_text(_course_of(oracle, trial), json.dumps(asdict(course)))
+        oracle.update_trial(trial.trial_id, {CNN_SCORE: float(min(course.curves["validation_loss"]))})
+        trial.status = "COMPLETED"
+    else:
+        trial.status, trial.message = "FAILED", "".join(traceback.format_exception(error))
+    oracle.end_trial(trial)
+
+
+def _course_of(oracle: keras_tuner.Oracle, trial: keras_tuner.engine.trial.Trial) -> Path:
+    return Path(oracle._get_trial_dir(trial.trial_id)) / "course.json"
+
+
+def _record(oracle: keras_tuner.Oracle, trial: keras_tuner.engine.trial.Trial) -> Trial:
+    path = _course_of(oracle, trial)
+    course = _Course(**json.loads(path.read_text())) if path.exists() else _Course(0.0, {})
+    score = trial.score if trial.status == "COMPLETED" else None
+    values = trial.hyperparameters.values
+    return Trial(int(trial.trial_id), values, score, course.duration, trial.message or "", course.curves)
+
+
+def _ended(oracle: keras_tuner.Oracle) -> list[Trial]:
+    trials = [_record(oracle, trial) for trial in oracle.trials.values() if trial.status in ("COMPLETED", "FAILED")]
+    return sorted(trials, key=lambda trial: trial.number)
 
 
 def search_svm(
@@ -249,43 +275,65 @@ def search_svm(
     trials: int = SVM_TRIALS,
     seed: int = 0,
     on_trial: Callable[[Trial], None] = lambda trial: None,
+    workers: Workers = InTurn(),  # noqa: B008
 ) -> list[Trial]:
     """Search over C, kernel, its width, scaling and class weights with Optuna, by cross-validated weighted F1.
+
+    Trials are proposed `AT_ONCE` at a time, and the next when all of those have ended: so what is tried does not depend
+    on which worker was faster, nor on how many there are, as long as they are no more than that.
 
     Parameters
     ----------
     storage
         Any URL that Optuna takes. If it holds this study unfinished, that one goes on.
     on_trial
-        Called once for each trial that has ended, those of an earlier process first.
+        Called once for each trial that has ended, as they do; those of an earlier process first.
+    workers
+        That try: one trial each at a time.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
-        storage=storage, study_name=study_name, direction="maximize", load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=10),
-    )  # fmt: skip
+        storage=storage, study_name=study_name, direction="maximize", load_if_exists=True, sampler=_sampler(seed)
+    )
     _restart_interrupted(study)
     for frozen in _counted(study):
         on_trial(_optuna_record(frozen))
     # A sampler that begins again from the same seed would repeat itself: count all trials, those cut short too.
-    begun = len(study.get_trials(deepcopy=False))
-    study.sampler = optuna.samplers.TPESampler(seed=seed + begun, n_startup_trials=10)
+    study.sampler = _sampler(seed + len(study.get_trials(deepcopy=False)))
 
-    while len(_counted(study)) < trials:
-        trial = study.ask()
-        try:
-            model = svm_of(_suggested(trial), target, "trial")
-            folds = cross_validate(model, train).fold_scores[SVM_SCORE.removeprefix("cv_")]
-        except Exception:  # the trial has failed, and says why; one that is interrupted stays under way
-            trial.set_user_attr(_ERROR, traceback.format_exc())
-            study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        else:
-            trial.set_user_attr("folds", list(folds))
-            study.tell(trial, float(np.mean(folds)))
-        on_trial(_optuna_record(_counted(study)[-1]))
+    while left := trials - len(_counted(study)):
+        asked = [study.ask() for _ in range(min(left, max(AT_ONCE, workers.count)))]
+        pieces = [(train, target, _suggested(trial)) for trial in asked]
+        for place, future in as_done(workers, _try_machine, pieces):
+            trial = asked[place]
+            if (error := future.exception()) is None:
+                folds, seconds = future.result()
+                trial.set_user_attr("folds", list(folds))
+                trial.set_user_attr(_SECONDS, seconds)
+                study.tell(trial, float(np.mean(folds)))
+            else:
+                trial.set_user_attr(_ERROR, "".join(traceback.format_exception(error)))
+                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            on_trial(_optuna_record(study.trials[trial.number]))
     return [_optuna_record(frozen) for frozen in _counted(study)]
+
+
+def _try_machine(train: LabelledSpectra, target: Target, params: Mapping[str, Any]) -> tuple[tuple[float, ...], float]:
+    """The score in each fold, and the seconds that it took."""
+    started = time.perf_counter()
+    found = cross_validate(svm_of(params, target, "trial"), train)
+    return found.fold_scores[SVM_SCORE.removeprefix("cv_")], time.perf_counter() - started
+
+
+def _sampler(seed: int) -> optuna.samplers.BaseSampler:
+    import optuna
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        # With trials under way taken for poor ones, so that those asked for at once differ.
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=10, constant_liar=True)
 
 
 def _suggested(trial: optuna.Trial) -> dict[str, Any]:
@@ -321,7 +369,7 @@ def _counted(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 
 
 def _optuna_record(trial: optuna.trial.FrozenTrial) -> Trial:
-    duration = trial.duration.total_seconds() if trial.duration else 0.0
+    duration = trial.user_attrs.get(_SECONDS, 0.0)
     error = "" if trial.value is not None else str(trial.user_attrs.get(_ERROR, "the score is no number"))
     folds = {"fold_weighted_f1": trial.user_attrs.get("folds", [])}
     return Trial(trial.number, trial.params, trial.value, duration, error, folds)

@@ -1,4 +1,4 @@
-"""Where work that is spread over processes runs: on a Dask cluster that is there, or on one made for the while."""
+"""Where pieces of work are done: here in turn, or on a Dask cluster, one that is there or one made for the while."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from distributed import Client
 
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+
 MEMORY_LIMIT: Final = "1.5 GB"
-"""Of a worker of ours; Dask starts one anew that goes beyond."""
+"""Of a worker of ours that scores; Dask starts one anew that goes beyond."""
 
 PATIENCE: Final = 60.0  # seconds to wait for a cluster's first worker
 
@@ -22,9 +28,130 @@ class NoWorkersError(RuntimeError):
     """A Dask cluster that cannot be reached, or has no worker."""
 
 
+class Workers(Protocol):
+    """Where pieces of work are done, `count` of them at once."""
+
+    @property
+    def count(self) -> int: ...
+
+    def submit(self, function: Callable[..., Result], *arguments: Any) -> Future[Result]:
+        """Have a function called; it and what it takes and gives must pickle."""
+        ...
+
+
+@dataclass(frozen=True)
+class InTurn:
+    """This process, which does each piece as it comes."""
+
+    count: int = 1
+
+    def submit(self, function: Callable[..., Result], *arguments: Any) -> Future[Result]:
+        """Call the function before this returns."""
+        future: Future[Result] = Future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+@dataclass(frozen=True)
+class OnDask:
+    """The workers of a Dask cluster. A piece whose worker dies is done again by another one."""
+
+    executor: Executor
+    count: int
+    priority: int
+
+    def submit(self, function: Callable[..., Result], *arguments: Any) -> Future[Result]:
+        """Have the cluster call the function."""
+        return self.executor.submit(function, *arguments, priority=self.priority, pure=False)
+
+
+def as_done(
+    workers: Workers, function: Callable[..., Result], pieces: Iterable[tuple[Any, ...]]
+) -> Iterator[tuple[int, Future[Result]]]:
+    """Have a function called with each piece's arguments, and tell of the pieces, by their place, as they are done.
+
+    As many are under way as there are workers, so that several steps that share them get on side by side.
+    """
+    waiting = enumerate(pieces)
+    under_way: dict[Future[Result], int] = {}
+    try:
+        while True:
+            for place, arguments in islice(waiting, workers.count - len(under_way)):
+                under_way[workers.submit(function, *arguments)] = place
+            if not under_way:
+                return
+            for future in sorted(wait(under_way, return_when=FIRST_COMPLETED).done, key=lambda done: under_way[done]):
+                yield under_way.pop(future), future
+    finally:
+        for future in under_way:
+            future.cancel()  # nobody waits for them any more
+
+
+def each(
+    workers: Workers,
+    function: Callable[..., Result],
+    pieces: Sequence[tuple[Any, ...]],
+    on_done: Callable[[int], None] = lambda piece: None,
+) -> list[Result]:
+    """Results of a function for each piece's arguments, in the order of the pieces.
+
+    Parameters
+    ----------
+    on_done
+        Called with the place of each piece that is done, in whatever order they are.
+    """
+    results: dict[int, Result] = {}
+    for place, future in as_done(workers, function, pieces):
+        results[place] = future.result()
+        on_done(place)
+    return [results[place] for place in range(len(pieces))]
+
+
+def in_groups(
+    workers: Workers,
+    function: Callable[[Sequence[Part]], Sequence[Result]],
+    parts: Sequence[Part],
+    size: int,
+    on_done: Callable[[int], None] = lambda done: None,
+) -> list[Result]:
+    """What a function makes of each part, if it takes several at once; `on_done` is told how many are done.
+
+    The size of a group does not depend on the workers, so that results do not either.
+    """
+    groups = [(parts[start : start + size],) for start in range(0, len(parts), size)]
+    done = 0
+
+    def count(group: int) -> None:
+        nonlocal done
+        done += len(groups[group][0])
+        on_done(done)
+
+    return [result for group in each(workers, function, groups, count) for result in group]
+
+
 @contextlib.contextmanager
-def dask_client(scheduler: str = "", workers: int = 0) -> Iterator[Client]:
-    """A client of a Dask cluster.
+def workers_at(address: str, priority: int = 0) -> Iterator[Workers]:
+    """The workers of the cluster at an address; without one, this process.
+
+    Parameters
+    ----------
+    priority
+        Pieces of the greatest are done first.
+    """
+    if not address:
+        yield InTurn()
+        return
+    with connected(address) as client:
+        threads = sum(worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
+        yield OnDask(client.get_executor(), threads, priority)
+
+
+@contextlib.contextmanager
+def cluster(scheduler: str = "", workers: int = 0, memory: str = "auto") -> Iterator[str]:
+    """The address of a Dask cluster.
 
     Parameters
     ----------
@@ -33,6 +160,8 @@ def dask_client(scheduler: str = "", workers: int = 0) -> Iterator[Client]:
         the block, or with this process.
     workers
         Processes of one that is made, each with one thread; 0: as many as there are cores.
+    memory
+        Of each; Dask starts one anew that goes beyond.
 
     Raises
     ------
@@ -40,24 +169,11 @@ def dask_client(scheduler: str = "", workers: int = 0) -> Iterator[Client]:
         If the scheduler does not answer, or has no worker.
     """
     import dask
-    from distributed import Client, LocalCluster
+    from distributed import LocalCluster
 
     if scheduler:
-        try:
-            client = Client(scheduler, timeout=PATIENCE)
-        except (OSError, ValueError) as error:
-            raise NoWorkersError(
-                f"no Dask scheduler answers at {scheduler} ({error}): start one with `dask scheduler`, and workers "
-                f"with `dask worker {scheduler}`"
-            ) from error
-        with client:
-            try:
-                client.wait_for_workers(1, timeout=PATIENCE)
-            except TimeoutError as error:
-                raise NoWorkersError(
-                    f"the Dask scheduler at {scheduler} has no worker: start some with `dask worker {scheduler}`"
-                ) from error
-            yield client
+        with connected(scheduler):
+            yield scheduler
         return
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong in the work is raised
     quiet = {"distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical"}
@@ -67,12 +183,46 @@ def dask_client(scheduler: str = "", workers: int = 0) -> Iterator[Client]:
         LocalCluster(
             n_workers=workers or len(os.sched_getaffinity(0)),
             threads_per_worker=1,
-            memory_limit=MEMORY_LIMIT,
+            memory_limit=memory,
             host="127.0.0.1",
-            dashboard_address=None,
-        ) as cluster,
-        Client(cluster) as client,
+            dashboard_address="127.0.0.1:0",  # any port that is free, as several jobs may run at once
+        ) as local,
     ):
+        yield local.scheduler_address
+
+
+@contextlib.contextmanager
+def connected(address: str) -> Iterator[Client]:
+    """A client of the Dask cluster at an address.
+
+    Raises
+    ------
+    NoWorkersError
+        If the scheduler does not answer, or has no worker.
+    """
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=PATIENCE, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise NoWorkersError(
+            f"no Dask scheduler answers at {address} ({error}): start one with `dask scheduler`, and workers "
+            f"with `dask worker {address}`"
+        ) from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=PATIENCE)
+        except TimeoutError as error:
+            raise NoWorkersError(
+                f"the Dask scheduler at {address} has no worker: start some with `dask worker {address}`"
+            ) from error
+        yield client
+
+
+@contextlib.contextmanager
+def dask_client(scheduler: str = "", workers: int = 0) -> Iterator[Client]:
+    """A client of a cluster to score on, which is there or made; as `cluster` has it."""
+    with cluster(scheduler, workers, MEMORY_LIMIT) as address, connected(address) as client:
         yield client
 
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from astrd import workers as spread
 from astrd.catalogue import EPOCHS, MODELS, TUNED
 from astrd.dataset import DataSource
 from astrd.tracking import Tag, flow_run, log_to_run, tag_run
 from astrd.tuning import CNN_TRIALS, SVM_TRIALS
 from flows.ingest import SURVEY_SIZE, MirrorOption, SeedOption, SizeOption, SourceOption
-from flows.train import EpochsOption
+from flows.train import EpochsOption, SchedulerOption, WorkersOption
 from flows.tune import StorageOption, SvmTrialsOption, TrialsOption
 from tasks.audit import Audit, audit
 from tasks.cluster import Discovery, cluster
@@ -36,7 +37,7 @@ class PipelineResult:
     audit: Audit
 
 
-@flow(name="pipeline", task_runner=ThreadPoolTaskRunner(max_workers=2))
+@flow(name="pipeline", task_runner=ThreadPoolTaskRunner(max_workers=4))
 def pipeline(
     source: SourceOption = "auto",
     mirror: MirrorOption = "",
@@ -46,21 +47,27 @@ def pipeline(
     svm_trials: SvmTrialsOption = SVM_TRIALS,
     epochs: EpochsOption = EPOCHS,
     storage: StorageOption = "",
+    workers: WorkersOption = 0,
+    scheduler: SchedulerOption = "",
 ) -> PipelineResult:
     """Ingest, prepare features, train, tune, cluster, audit the labels, promote the best network; show all of it."""
-    with flow_run("pipeline") as run_id:
+    with flow_run("pipeline") as run_id, spread.cluster(scheduler, workers) as address:
         raw = ingest(run_id, source, mirror, size, seed)
         tag_run(run_id, {Tag.DATA_SOURCE: raw.data_source})
         log_to_run(run_id, {"seed": seed, "trials": trials, "svm_trials": svm_trials, "epochs": epochs})
         features = prepare_features(run_id, raw)
 
         searches = {
-            "cnn": tune.submit(run_id, "cnn", features, trials, epochs, storage, seed),
-            "svm": tune.submit(run_id, "svm", features, svm_trials, epochs, storage, seed),
+            "cnn": tune.submit(run_id, "cnn", features, trials, epochs, storage, seed, address),
+            "svm": tune.submit(run_id, "svm", features, svm_trials, epochs, storage, seed, address),
         }
-        discovery = cluster.submit(run_id, features, raw, seed, epochs)
-        trained = [train_model.submit(run_id, name, features, seed, epochs) for name in MODELS if name not in TUNED] + [
-            train_model.submit(run_id, name, features, seed, epochs, searches[search].result().params)
+        discovery = cluster.submit(run_id, features, raw, seed, epochs, address)
+        trained = [
+            train_model.submit(run_id, name, features, seed, epochs, address=address)
+            for name in MODELS
+            if name not in TUNED
+        ] + [
+            train_model.submit(run_id, name, features, seed, epochs, searches[search].result().params, address)
             for name, search in TUNED.items()
         ]
         models = tuple(future.result() for future in trained)

@@ -11,11 +11,9 @@ from astrd.classifier import DEFAULT_DRAWS
 from astrd.conformal import DEFAULT_COVERAGE
 from astrd.scoring import PARTITION_ROWS, Settings
 from astrd.tracking import flow_run
+from flows.train import SchedulerOption, WorkersOption
 from tasks import score as tasks
 from tasks.score import ScoredSurvey
-
-WorkersOption = Annotated[int, Option(help="Processes on this machine, of one thread each; 0: the cores.", min=0)]
-SchedulerOption = Annotated[str, Option(help="A Dask scheduler, tcp://host:8786; empty: workers on this machine.")]
 
 
 @flow(name="score")

@@ -11,8 +11,9 @@ from astrd.catalogue import EPOCHS, TUNED
 from astrd.dataset import FEATURES_PATH, DatasetRef
 from astrd.tracking import Tag, flow_run
 from astrd.tuning import CNN_TRIALS
+from astrd.workers import cluster
 from flows.ingest import SeedOption
-from flows.train import EpochsOption
+from flows.train import EpochsOption, SchedulerOption, WorkersOption
 from tasks.train import TrainedModel, train_model
 from tasks.tune import Search
 from tasks.tune import tune as search
@@ -29,10 +30,12 @@ def tune(
     epochs: EpochsOption = EPOCHS,
     storage: StorageOption = "",
     seed: SeedOption = 0,
+    workers: WorkersOption = 0,
+    scheduler: SchedulerOption = "",
 ) -> TrainedModel:
     """Search on data/processed, then train the model with the best hyperparameters."""
     features = DatasetRef.of(FEATURES_PATH)
     name = next(name for name, kind in TUNED.items() if kind == model)
-    with flow_run("tune", {Tag.DATA_SOURCE: features.data_source}) as run_id:
-        found = search(run_id, model, features, trials, epochs, storage, seed)
-        return train_model(run_id, name, features, seed, epochs, found.params)
+    with flow_run("tune", {Tag.DATA_SOURCE: features.data_source}) as run_id, cluster(scheduler, workers) as address:
+        found = search(run_id, model, features, trials, epochs, storage, seed, address)
+        return train_model(run_id, name, features, seed, epochs, found.params, address)

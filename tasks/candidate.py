@@ -15,6 +15,7 @@ from astrd.evaluation import CrossValidation
 from astrd.smoothing import WAVELENGTH
 from astrd.spectrum import Spectrum
 from astrd.tracking import StepRun
+from astrd.workers import Workers
 
 
 def log_candidate(
@@ -24,6 +25,7 @@ def log_candidate(
     validation: CrossValidation,
     features: DatasetRef,
     table: pd.DataFrame,
+    workers: Workers,
 ) -> Classifier:
     """Calibrate a Bus network by its cross-validation, try it, and log all of it with what would be served.
 
@@ -35,11 +37,12 @@ def log_candidate(
     train, test = labelled(table)
     raw = _raw_spectra(features, train)
     temperature = fit_bus_temperature(train, validation.probabilities)
-    degraded = degrade(train, raw, validation.fitted, temperature)
+    degraded = degrade(train, raw, validation.fitted, temperature, workers)
     calibration = Calibration.fit(train, validation.probabilities, degraded)
     classifier = registry.log_candidate(fitted, calibration, Archive.of(table), train, _request(test))
     _log_calibration(run, name, train, validation, calibration, degraded[0])
-    _log_stress(run, name, train, raw, validation, degraded)
+    draws = stress.by_draws(train, raw, validation.fitted, workers)
+    _log_stress(run, name, train, degraded, draws)
     return classifier
 
 
@@ -80,14 +83,12 @@ def _log_stress(
     run: StepRun,
     name: str,
     train: LabelledSpectra,
-    raw: list[Spectrum],
-    validation: CrossValidation,
     degraded: list[Degraded],
+    draws: pd.DataFrame,
 ) -> None:
     answers = stress.served(train, degraded)
     conditions = stress.by_condition(train, answers, degraded)
     classes = stress.by_class(train, answers[degraded[0].condition])
-    draws = stress.by_draws(train, raw, validation.fitted)
     strangers = stress.by_stranger(train, degraded[0].outlier_score)
     for table, path in zip((conditions, classes, draws, strangers), stress.TABLES.values(), strict=True):
         run.log_table(table.round(4), path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -14,10 +14,14 @@ from prefect.cache_policies import NO_CACHE
 
 from astrd import clusters, dataset, discovery_plots, outliers, plots, registry, tracking
 from astrd.autoencoder import (
+    LATENT_DIMENSIONS,
+    PLANE,
+    PRIMARY,
     Autoencoder,
     FittedAutoencoder,
     HeldOut,
     PrincipalComponents,
+    autoencoder,
     cross_validate_compression,
     rms,
 )
@@ -26,18 +30,10 @@ from astrd.dataset import FOLDS, DatasetRef, LabelledSpectra, concatenated
 from astrd.smoothing import WAVELENGTH, smoothed_uncertainty
 from astrd.taxonomy import BUS_CLASSES, MAIN_GROUPS
 from astrd.tracking import StepRun, Tag
-from tasks.progress import step
+from astrd.workers import Workers, workers_at
+from tasks.progress import Step, step
 
 Advance = Callable[[int], None]
-
-LATENT_DIMENSIONS = PLANE, PRIMARY = 2, 5
-"""Latent dimensions of the autoencoder that is drawn as a map, and of the one whose space is clustered."""
-
-COPIES = {PLANE: 24, PRIMARY: 8}
-"""Of each spectrum in an epoch: a surface of two dimensions has to bend, and so needs its gaps filled, much more."""
-
-SHARE_OF_EPOCHS = {PLANE: 0.5, PRIMARY: 1.0}
-"""Of the run's epochs: those with more copies are longer, and fewer of them are enough."""
 
 TABLE_OF_LEVEL = {"main_group": MAIN_GROUP_TABLE, "bus_class": BUS_CLASS_TABLE}
 
@@ -88,23 +84,36 @@ class Compressed:
 
 
 @task(name="cluster", cache_policy=NO_CACHE)
-def cluster(parent_run_id: str, features: DatasetRef, raw: DatasetRef, seed: int, epochs: int) -> Discovery:
-    """Learn latent spaces, cluster them, and log tables with a row for each asteroid and cluster."""
+def cluster(
+    parent_run_id: str, features: DatasetRef, raw: DatasetRef, seed: int, epochs: int, address: str = ""
+) -> Discovery:
+    """Learn latent spaces, cluster them, and log tables with a row for each asteroid and cluster.
+
+    Parameters
+    ----------
+    address
+        Of the Dask cluster that learns; empty: this process.
+    """
     parts = 2 * (FOLDS + 1) + 2 * clusters.MOST_COMPONENTS
-    with step("cluster", parts) as shown, tracking.step_run(parent_run_id, "cluster", "cluster") as run:
-
-        def advance(_: int = 0) -> None:
-            shown.show(shown.done + 1)
-
+    with (
+        step("cluster", parts) as shown,
+        tracking.step_run(parent_run_id, "cluster", "cluster") as run,
+        workers_at(address) as workers,
+    ):
         run.log_dataset(raw, "noise", "raw")
         run.log_dataset(features, "clustering", "features")
         run.log_params({"seed": seed, "epochs": epochs, "plane": PLANE, "primary": PRIMARY})
         survey = Survey.read(features, raw)
-        plane, primary = (_compress(run.run_id, survey, latent, seed, epochs, advance) for latent in (PLANE, PRIMARY))
+        plane, primary = (
+            _compress(run.run_id, survey, autoencoder(latent, epochs, seed), _further(shown), workers)
+            for latent in LATENT_DIMENSIONS
+        )
         latent = primary.fitted.encode(survey.spectra.reflectance)
         shape = clusters.slope_and_shape(survey.spectra.reflectance, survey.training)
-        mixture, stability = _cluster_space(run.run_id, survey, f"autoencoder-{PRIMARY}", latent, advance)
-        _, stability_of_shape = _cluster_space(run.run_id, survey, "slope-and-shape", shape, advance)
+        mixture, stability = _cluster_space(
+            run.run_id, survey, f"autoencoder-{PRIMARY}", latent, _further(shown), workers
+        )
+        _, stability_of_shape = _cluster_space(run.run_id, survey, "slope-and-shape", shape, _further(shown), workers)
         run.log_table(pd.concat([stability, stability_of_shape]), STABILITY_TABLE)
         strange, found = _outliers(survey, primary, mixture)
         run.log_metrics(found)
@@ -120,6 +129,12 @@ def cluster(parent_run_id: str, features: DatasetRef, raw: DatasetRef, seed: int
         return Discovery(run.run_id, mixture.components, scores)
 
 
+def _further(shown: Step) -> Advance:
+    """Shows how much of a part is done, beyond what was done before it."""
+    before = shown.done
+    return lambda done: shown.show(before + done)
+
+
 @contextmanager
 def _child(parent_run_id: str, kind: str, name: str, features: DatasetRef) -> Iterator[StepRun]:
     tags = {Tag.MODEL: name, Tag.SOURCE_NAME: "flows cluster"}
@@ -128,19 +143,17 @@ def _child(parent_run_id: str, kind: str, name: str, features: DatasetRef) -> It
         yield run
 
 
-def _compress(parent_run_id: str, survey: Survey, latent: int, seed: int, epochs: int, advance: Advance) -> Compressed:
-    model = Autoencoder(latent, copies=COPIES[latent], seed=seed)
-    model = replace(model, schedule=replace(model.schedule, epochs=max(1, round(SHARE_OF_EPOCHS[latent] * epochs))))
-    train, test = survey.train, survey.test
+def _compress(parent_run_id: str, survey: Survey, model: Autoencoder, advance: Advance, workers: Workers) -> Compressed:
+    train, test, latent = survey.train, survey.test, model.latent
     with _child(parent_run_id, "autoencoder", model.name, survey.features) as run:
         run.log_params(model.params)
-        held_out = cross_validate_compression(model.fit, train, advance)
-        fit_pca = partial(PrincipalComponents.fit, latent=latent)
-        by_pca = cross_validate_compression(fit_pca, train)
-        fitted, fitted_pca = model.fit(train), fit_pca(train)
+        held_out = cross_validate_compression(model.fit_each, train, model.together, advance, workers)
+        by_pca = cross_validate_compression(partial(PrincipalComponents.fit_each, latent=latent), train)
+        fitted = held_out.whole
+        assert isinstance(fitted, FittedAutoencoder)
         left_over, left_over_by_pca = (
-            np.concatenate([held.reconstructed, whole.reconstruct(test.reflectance)]) - survey.spectra.reflectance
-            for held, whole in ((held_out, fitted), (by_pca, fitted_pca))
+            np.concatenate([held.reconstructed, held.whole.reconstruct(test.reflectance)]) - survey.spectra.reflectance
+            for held in (held_out, by_pca)
         )
         errors = {"": rms(left_over), "pca_": rms(left_over_by_pca), "noise_": rms(survey.uncertainty)}
         scores = {
@@ -161,7 +174,6 @@ def _compress(parent_run_id: str, survey: Survey, latent: int, seed: int, epochs
             figure = discovery_plots.latent_map(fitted.encode(survey.spectra.reflectance), survey.spectra, model.name)
             run.log_figure(figure, "latent_map.png")
         registry.log_network(fitted.keras_model(), len(WAVELENGTH), test)
-        advance(0)
         return Compressed(fitted, held_out, left_over, left_over_by_pca, scores)
 
 
@@ -177,7 +189,7 @@ def _by_class(spectra: LabelledSpectra, errors: dict[str, Array]) -> pd.DataFram
 
 
 def _cluster_space(
-    parent_run_id: str, survey: Survey, space: str, coordinates: Array, advance: Advance
+    parent_run_id: str, survey: Survey, space: str, coordinates: Array, advance: Advance, workers: Workers
 ) -> tuple[Mixture, pd.DataFrame]:
     with _child(parent_run_id, "mixture", f"clusters of {space}", survey.features) as run:
         run.log_params(
@@ -190,7 +202,7 @@ def _cluster_space(
                 "stable": clusters.STABLE,
             }
         )
-        found = clusters.cluster(coordinates[survey.training], on_components=advance)
+        found = clusters.cluster(coordinates[survey.training], on_components=advance, workers=workers)
         stability = found.stability.copy()
         stability.insert(0, "space", space)
         chosen = stability.loc[stability["chosen"]].iloc[0]

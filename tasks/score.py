@@ -127,7 +127,7 @@ def spread(
     started = time.perf_counter()
     done = Counts()
     futures = client.map(scoring.score, *zip(*partitions.items(), strict=True), pure=False)
-    for future in as_completed(futures):
+    for future in as_completed(futures, loop=client.loop):
         try:
             done += future.result()
         except KilledWorker as error:

@@ -16,10 +16,11 @@ from astrd.catalogue import CANDIDATES, Settings
 from astrd.classical import FittedClassical
 from astrd.dataset import FOLDS, DatasetRef, LabelledSpectra
 from astrd.ensemble import FittedEnsemble
-from astrd.evaluation import OUT_OF_FOLD_TABLE, CrossValidation, Fitted, Model, cross_validate
+from astrd.evaluation import OUT_OF_FOLD_TABLE, CrossValidation, Fitted, Model, cross_validate_and_fit
 from astrd.network_models import FittedNetwork
 from astrd.taxonomy import Target
 from astrd.tracking import StepRun, Tag
+from astrd.workers import workers_at
 from tasks.candidate import log_candidate
 from tasks.progress import Step, step
 
@@ -37,7 +38,13 @@ class TrainedModel:
 
 @task(name="train", task_run_name="train {name}", cache_policy=NO_CACHE)
 def train_model(
-    parent_run_id: str, name: str, features: DatasetRef, seed: int, epochs: int, params: Mapping[str, Any] | None = None
+    parent_run_id: str,
+    name: str,
+    features: DatasetRef,
+    seed: int,
+    epochs: int,
+    params: Mapping[str, Any] | None = None,
+    address: str = "",
 ) -> TrainedModel:
     """Cross-validate a model of the catalogue, fit it to the whole training part, test it and log all of it.
 
@@ -45,22 +52,27 @@ def train_model(
     ----------
     params
         Hyperparameters that a search found, for the models that need them.
+    address
+        Of the Dask cluster that learns; empty: this process.
     """
     started = time.perf_counter()
     table = features.read()
     train, test = dataset.labelled(table)
-    with step(name, FOLDS + 1) as shown, tracking.step_run(parent_run_id, "train", name) as run:
+    with (
+        step(name, FOLDS + 1) as shown,
+        tracking.step_run(parent_run_id, "train", name) as run,
+        workers_at(address) as workers,
+    ):
         model = catalogue.model(name, Settings(seed, epochs, params))
         run.set_tags({Tag.TARGET: model.target, Tag.MODEL: name, Tag.CANDIDATE: str(name in CANDIDATES).lower()})
         run.log_params(model.params)
         run.log_dataset(features, "training", "features")
-        validation = cross_validate(model, train, on_fold=shown.show)
-        fitted = model.fit(train)
+        validation, fitted = cross_validate_and_fit(model, train, shown.show, workers)
         _log_learning(run, name, fitted)
         _log_out_of_fold(run, model, train, validation)
         if name in CANDIDATES:
             assert isinstance(fitted, FittedNetwork | FittedEnsemble)
-            classifier = log_candidate(run, name, fitted, validation, features, table)
+            classifier = log_candidate(run, name, fitted, validation, features, table, workers)
             tested = classifier.bus_probabilities(test.reflectance)  # as it is served
         else:
             registry.log_model(fitted, model.target, test)

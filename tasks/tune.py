@@ -19,11 +19,14 @@ from astrd.dataset import DatasetRef
 from astrd.taxonomy import Target
 from astrd.tracking import StepRun, Tag
 from astrd.tuning import CNN_SCORE, SVM_SCORE, Trial
+from astrd.workers import workers_at
 from tasks.progress import Step, step
 
 Search = Literal["cnn", "svm"]
 
 TUNING_FOLDER = "tuning"
+
+_PRIORITY = 1  # of trials before other work: the models that they find wait for them
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,14 @@ class TunedParams:
 
 @task(name="tune", task_run_name="tune {search}", cache_policy=NO_CACHE)
 def tune(
-    parent_run_id: str, search: Search, features: DatasetRef, trials: int, epochs: int, storage: str, seed: int
+    parent_run_id: str,
+    search: Search,
+    features: DatasetRef,
+    trials: int,
+    epochs: int,
+    storage: str,
+    seed: int,
+    address: str = "",
 ) -> TunedParams:
     """Search for a model's hyperparameters on the training part.
 
@@ -53,6 +63,8 @@ def tune(
         Most epochs of a trial of the network.
     storage
         URL of Optuna's storage; empty for a SQLite file beside the tracking store's.
+    address
+        Of the Dask cluster that runs the trials; empty: this process.
     """
     if trials < 1:
         raise ValueError(f"expected at least 1 trial, got {trials}")
@@ -60,7 +72,11 @@ def tune(
     kind = _KINDS[search]
     key = f"{search}-{features.sha256[:12]}-seed{seed}" + (f"-epochs{epochs}" if search == "cnn" else "")
     folder = tracking.store_folder() / TUNING_FOLDER / key
-    with step(f"tune {search}", trials) as shown, tuning.one_search_at_a_time(folder):
+    with (
+        step(f"tune {search}", trials) as shown,
+        tuning.one_search_at_a_time(folder),
+        workers_at(address, _PRIORITY) as workers,
+    ):
         memory = _Memory(folder / "run.json")
         with tracking.step_run(parent_run_id, "tune", f"tune {search}", run_id=memory.open_run()) as run:
             memory.remember(run.run_id)
@@ -81,13 +97,12 @@ def tune(
                 _show(shown, done, kind)
 
             if search == "cnn":
-                found = tuning.search_cnn(
-                    train, kind.target, folder, trials, recipe(Settings(epochs=epochs)), seed, on_trial
-                )
+                settings = Settings(epochs=epochs)
+                found = tuning.search_cnn(train, kind.target, folder, trials, recipe(settings), seed, on_trial, workers)
             else:
                 url = storage or f"sqlite:///{tracking.store_folder() / 'optuna.db'}"
                 study = f"{key}-{run.run_id[:8]}"
-                found = tuning.search_svm(train, kind.target, url, study, trials, seed, on_trial)
+                found = tuning.search_svm(train, kind.target, url, study, trials, seed, on_trial, workers)
             try:
                 best = _log_search(run, found, kind)
             except tuning.AllTrialsFailed:

@@ -97,7 +97,7 @@ def test_one_seed_gives_the_same_network_and_another_a_different_one(simulated_p
 
 def test_every_spectrum_is_reconstructed_by_a_compression_that_had_not_seen_it(simulated_parts: Parts) -> None:
     train, _ = simulated_parts
-    held_out = cross_validate_compression(partial(PrincipalComponents.fit, latent=4), train)
+    held_out = cross_validate_compression(partial(PrincipalComponents.fit_each, latent=4), train)
     for fold, compression in enumerate(held_out.compressions):
         rows = train.fold == fold
         alone = PrincipalComponents.fit(train[~rows], 4).reconstruct(train.reflectance[rows])

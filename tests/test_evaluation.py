@@ -22,14 +22,21 @@ class Witness:
     name: str = "witness"
     target: str = "main_group"
     params: dict = field(default_factory=dict)
+
+    def fit(self, spectra: LabelledSpectra) -> Statement:
+        self.learned.append(set(spectra.designation))
+        return Statement((len(self.learned) - 1) % 4)
+
+
+@dataclass
+class Statement:
+    """What a witness has learned: one answer."""
+
+    answer: int
     curves: None = None
 
-    def fit(self, spectra: LabelledSpectra) -> Witness:
-        self.learned.append(set(spectra.designation))
-        return self
-
     def probabilities(self, reflectance: np.ndarray) -> np.ndarray:
-        return np.tile(np.eye(4)[(len(self.learned) - 1) % 4], (len(reflectance), 1))
+        return np.tile(np.eye(4)[self.answer], (len(reflectance), 1))
 
 
 def test_each_spectrum_is_predicted_by_the_model_that_did_not_see_its_stored_fold(simulated_parts: Parts) -> None:

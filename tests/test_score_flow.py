@@ -8,15 +8,19 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import dask
+import numpy as np
 import pandas as pd
 import psutil
 import pytest
 
+from alike import assert_same_answers
 from astrd import registry, simulate, tracking, workers
 from astrd.classifier import Classifier
 from astrd.scoring import Counts, Scoring, Settings
+from astrd.spectrum import Spectrum
 from astrd.survey import Partition, Survey
 from astrd.tracking import REGISTERED_CNN, Alias
 from tasks.progress import Step
@@ -97,23 +101,50 @@ def is_worker(process: psutil.Process) -> bool:
         return False
 
 
-def test_a_worker_that_is_killed_loses_and_doubles_nothing(tmp_path: Path, template_classifier: Classifier) -> None:
-    list(simulate.write(tmp_path / "survey", SPECTRA, "raw", seed=6))
+@pytest.mark.parametrize(
+    ("layout", "spectra", "settings"),
+    [("raw", SPECTRA, SLOW), ("channels", 120_000, Settings(coverage=0.9, draws=0, partition_rows=10_000))],
+)
+def test_a_worker_that_is_killed_loses_and_doubles_nothing(
+    tmp_path: Path,
+    template_classifier: Classifier,
+    layout: Literal["raw", "channels"],
+    spectra: int,
+    settings: Settings,
+) -> None:
+    list(simulate.write(tmp_path / "survey", spectra, layout, seed=6))
     found = Survey.find(str(tmp_path / "survey"))
-    scoring = Scoring.begin(str(tmp_path / "answers"), found, template_classifier, SLOW)
-    partitions = found.partitions(ROWS)
+    scoring = Scoring.begin(str(tmp_path / "answers"), found, template_classifier, settings)
+    partitions = found.partitions(settings.partition_rows)
     with workers.dask_client(workers=2) as client:
-        killed, *others = client.run(os.getpid).values()
+        (address, killed), *others = client.run(os.getpid).items()
         assert len(others) == 1
         futures = client.map(scoring.score, range(len(partitions)), partitions, pure=False)
         wait_until(lambda: len(parts(tmp_path / "answers")) >= 2, 60)
+        assert client.processing()[address], "it was killed too late to prove anything"
         os.kill(killed, signal.SIGKILL)
+        assert len(parts(tmp_path / "answers")) < len(partitions)
         counts = client.gather(futures)
         wait_until(lambda: len(client.run(os.getpid)) == 2, 30)  # the lost one is replaced
         assert killed not in client.run(os.getpid).values()
-    assert sum(count.spectra for count in counts) == SPECTRA
-    assert scoring.finish(found).spectra == SPECTRA
-    assert rows_of(tmp_path / "answers") == list(range(SPECTRA))
+    assert sum(count.spectra for count in counts) == spectra
+    assert scoring.finish(found).spectra == spectra
+    answers = pd.read_parquet(tmp_path / "answers" / "classified").sort_values(["file", "row"])
+    assert list(zip(answers["file"], answers["row"], strict=True)) == [
+        (file.url, row) for file in found.files for row in range(file.rows)
+    ]
+    assert_same_answers(answers, library_answers(template_classifier, found, settings))
+
+
+def library_answers(classifier: Classifier, found: Survey, settings: Settings) -> pd.DataFrame:
+    asked = pd.concat([pd.read_parquet(file.url) for file in found.files])
+    if found.layout == "raw":
+        names = ("wavelength", "reflectance", "uncertainty", "designation")
+        spectra = [Spectrum.of(*values) for values in zip(*(asked[name] for name in names), strict=True)]
+        return classifier.classify(spectra, settings.coverage, settings.draws)
+    return classifier.classify_channels(
+        np.stack(asked["reflectance"].to_numpy()), asked["designation"].tolist(), settings.coverage
+    )
 
 
 def test_a_partition_that_kills_its_worker_again_and_again_ends_the_run_with_a_hint() -> None:

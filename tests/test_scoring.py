@@ -14,10 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from alike import assert_same_answers
 from astrd import scoring, simulate, survey
 from astrd.answer_table import Answers
 from astrd.classifier import Classifier
-from astrd.scoring import Counts, Scoring, Settings
+from astrd.scoring import FORMAT, Counts, Scoring, Settings
 from astrd.spectrum import Spectrum
 from astrd.survey import Survey, SurveyError
 from astrd.survey_batch import classified_schema, score_batch
@@ -58,16 +59,6 @@ def run(place: Path, output: Path, classifier: Classifier, settings: Settings = 
 
 def table(output: Path, name: str = "classified") -> pd.DataFrame:
     return pd.read_parquet(output / name)
-
-
-def assert_same_answers(found: pd.DataFrame, expected: pd.DataFrame) -> None:
-    for name in expected.columns:
-        if name == "bus_prediction_set":
-            assert [list(names) for names in found[name]] == expected[name].tolist()
-        elif pd.api.types.is_float_dtype(found[name].dtype):
-            np.testing.assert_allclose(found[name], expected[name].astype(float), atol=1e-6)
-        else:
-            assert found[name].tolist() == expected[name].tolist()
 
 
 @pytest.mark.parametrize("draws", [0, 2])
@@ -204,6 +195,97 @@ def test_a_folder_goes_on_with_its_own_survey_model_and_settings_alone(
     pq.write_table(raw_table(RAW[:-1]), raw_survey)
     with pytest.raises(SurveyError, match="was begun with another input"):
         Scoring.begin(output, Survey.find(str(raw_survey)), template_classifier, SETTINGS)
+
+
+def test_a_folder_of_another_version_is_left_alone(
+    raw_survey: Path, tmp_path: Path, template_classifier: Classifier
+) -> None:
+    output = tmp_path / "out"
+    Scoring.begin(str(output), Survey.find(str(raw_survey)), template_classifier, SETTINGS)
+    manifest = json.loads((output / "survey.json").read_text())
+    (output / "survey.json").write_text(json.dumps({**manifest, "format": FORMAT - 1}))
+    with pytest.raises(SurveyError, match="was begun with another format: name another output"):
+        Scoring.begin(str(output), Survey.find(str(raw_survey)), template_classifier, SETTINGS)
+
+
+def test_of_two_runs_that_begin_at_once_with_other_settings_one_is_told(
+    raw_survey: Path, tmp_path: Path, template_classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, found = str(tmp_path / "out"), Survey.find(str(raw_survey))
+    write = Scoring._write
+
+    def overtaken(self: Scoring, name: str, content: bytes) -> None:
+        write(self, name, content)
+        if name == "survey.json":
+            monkeypatch.setattr(Scoring, "_write", write)
+            write(self, name, content.replace(b"0.9", b"0.5"))  # the other run had not seen ours either
+
+    monkeypatch.setattr(Scoring, "_write", overtaken)
+    with pytest.raises(SurveyError, match="was begun with another coverage"):
+        Scoring.begin(output, found, template_classifier, SETTINGS)
+    Scoring.begin(output, found, template_classifier, replace(SETTINGS, coverage=0.5))
+
+
+def test_parts_of_another_run_are_not_taken_for_finished(
+    raw_survey: Path, tmp_path: Path, template_classifier: Classifier
+) -> None:
+    begun, counts = run(raw_survey, tmp_path / "out", template_classifier)
+    found = Survey.find(str(raw_survey))
+    run(raw_survey, tmp_path / "other", template_classifier, replace(SETTINGS, coverage=0.5))
+    for name in ("classified", "rejected"):
+        foreign = tmp_path / "other" / name / "part-000002.parquet"
+        (tmp_path / "out" / name / "part-000002.parquet").write_bytes(foreign.read_bytes())
+    assert begun.finished(found.partitions(100)).keys() == {0, 1, 3, 4}
+    with pytest.raises(RuntimeError, match="got 350 classified and 0 rejected, 450 with those of other runs"):
+        begun.finish(found)
+    assert run(raw_survey, tmp_path / "out", template_classifier)[1] == counts
+    assert begun.finished(found.partitions(100)).keys() == set(range(5))
+
+
+def test_parts_beyond_those_of_the_survey_are_noticed(
+    raw_survey: Path, tmp_path: Path, template_classifier: Classifier
+) -> None:
+    begun, _ = run(raw_survey, tmp_path / "out", template_classifier)
+    part = tmp_path / "out" / "classified" / "part-000004.parquet"
+    part.with_name("part-000005.parquet").write_bytes(part.read_bytes())
+    with pytest.raises(RuntimeError, match="got 450 classified and 0 rejected, 500 with those of other runs"):
+        begun.finish(Survey.find(str(raw_survey)))
+
+
+@pytest.mark.parametrize("place", ["local", "memory"])
+def test_a_run_beside_one_that_finishes_loses_nothing(
+    raw_survey: Path, tmp_path: Path, template_classifier: Classifier, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """The one that finishes removes what killed runs left, and takes what the other is writing for it."""
+    output = str(tmp_path / "out") if place == "local" else "memory://beside/out"
+    found = Survey.find(str(raw_survey))
+    first, second = (Scoring.begin(output, found, template_classifier, SETTINGS) for _ in range(2))
+    partitions = found.partitions(100)
+    for number, partition in enumerate(partitions):
+        first.score(number, partition)
+    system = type(survey.storage(output)[0])
+    pipe = system.pipe_file
+
+    def finished_meanwhile(self: Any, path: str, value: bytes, *rest: Any, **options: Any) -> None:
+        pipe(self, path, value, *rest, **options)
+        if "classified/_part" in path:
+            monkeypatch.setattr(system, "pipe_file", pipe)
+            assert first.finish(found) == Counts(450, 0)
+            assert not self.exists(path)
+
+    monkeypatch.setattr(system, "pipe_file", finished_meanwhile)
+    assert second.score(2, partitions[2]) == Counts(100, 0)
+    assert second.finish(found) == Counts(450, 0)
+
+
+def test_a_part_that_cannot_be_written_is_told(
+    raw_survey: Path, tmp_path: Path, template_classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Survey.find(str(raw_survey))
+    begun = Scoring.begin(str(tmp_path / "out"), found, template_classifier, SETTINGS)
+    monkeypatch.setattr(type(survey.storage(str(tmp_path))[0]), "pipe_file", lambda *_: None)
+    with pytest.raises(FileNotFoundError):
+        begun.score(0, found.partitions(100)[0])
 
 
 def test_a_folder_that_was_left_as_it_was_begun_goes_on(

@@ -135,7 +135,7 @@ def test_early_stopping_goes_back_to_the_best_weights(simulated_parts: Parts, gr
     assert len(curve) < 60
     assert len(curve) - 1 - curve.argmin() == 3  # it went on for as long as its patience
     (member,) = fitted.members
-    logits = fitted.training.outputs(member.weights, (validation.reflectance - member.mean) / member.deviation)
+    logits = fitted.model._training.outputs(member.weights, (validation.reflectance - member.mean) / member.deviation)
     rows = np.arange(len(validation))
     loss = -log_softmax(logits, axis=1)[rows, validation.bus]
     loss -= group_loss * np.log(softmax(logits, axis=1) @ ROLL_UP + 1e-7)[rows, validation.codes("main_group")]
@@ -201,13 +201,6 @@ def test_too_few_spectra_to_stop_early_by_are_named(simulated_parts: Parts) -> N
     few = simulated_parts[0][np.arange(6)]
     with pytest.raises(ValueError, match="expected spectra to stop early by"):
         model_of(architecture=DENSE).fit(few)
-
-
-def test_every_epoch_is_told(network: NetworkModel, simulated_parts: Parts) -> None:
-    told: list[tuple[int, float]] = []
-    fitted = model_of(on_epoch=lambda epoch, loss: told.append((epoch, loss))).fit(simulated_parts[0])
-    assert [epoch for epoch, _ in told] == [1, 2, 3, 4]
-    assert [loss for _, loss in told] == fitted.curves["validation_loss"].cummin().tolist()
 
 
 @pytest.mark.parametrize("downsampling", ["stride", "max-pooling"])

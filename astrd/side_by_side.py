@@ -1,0 +1,160 @@
+"""Several networks of one architecture as one: every layer with a leading axis of members.
+
+A Keras layer holds one set of weights. Here its definition is read, and done for all members at once: a dense layer or
+a convolution is one batched product of matrices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import keras
+
+
+class SideBySide:
+    """A network's layers for so many members.
+
+    Parameters
+    ----------
+    tf
+        The module of TensorFlow.
+    network
+        Of the layers named below; its weights do not matter.
+    """
+
+    def __init__(self, tf: Any, network: keras.Model, members: int) -> None:
+        self._tf = tf
+        self._network, self._members = network, members
+        self._place = {id(variable): place for place, variable in enumerate(network.weights)}
+        self._ways: dict[str, Callable[..., Any]] = {
+            "Activation": lambda layer, x: layer.activation(x),
+            "Add": lambda layer, xs: self._tf.add_n(xs),
+            "BatchNormalization": self._normalise,
+            "Concatenate": lambda layer, xs: self._tf.concat(xs, axis=-1),
+            "Conv1D": self._convolve,
+            "Dense": self._dense,
+            "Dropout": self._drop,
+            "Flatten": lambda layer, x: self._rows(x, int(layer.output.shape[-1])),
+            "Functional": lambda layer, x: self._run(layer, x),
+            "MaxPooling1D": self._pool,
+            "Reshape": lambda layer, x: self._rows(x, *layer.target_shape),
+            "Subtract": lambda layer, xs: xs[0] - xs[1],
+        }
+
+    def __call__(self, weights: Sequence[Any], x: Any, seeds: Any = None) -> tuple[Any, dict[int, Any]]:
+        """What the networks make of spectra.
+
+        Parameters
+        ----------
+        weights
+            As the network's `weights`, each with a leading axis of members.
+        x
+            Shape (members, n, 49).
+        seeds
+            (members, 2) for dropout, to learn with; None to answer.
+
+        Returns
+        -------
+        outputs, statistics
+            Shape (members, n, outputs); and new values of the weights that are not learned but kept account of, by
+            their place, none without `seeds`.
+
+        Raises
+        ------
+        TypeError
+            If there is a layer of another kind, or one set up in a way that is not provided for.
+        """
+        self._weights, self._seeds = weights, seeds
+        self._statistics: dict[int, Any] = {}
+        return self._run(self._network, x), self._statistics
+
+    def _run(self, network: keras.Model, x: Any) -> Any:
+        return network._run_through_graph(x, operation_fn=self._way)
+
+    def _way(self, layer: keras.layers.Layer) -> Callable[..., Any]:
+        kind = type(layer).__name__
+        if kind not in self._ways:
+            raise TypeError(f"expected layers of {', '.join(self._ways)}; got {kind}")
+        return lambda inputs, **_: self._ways[kind](layer, inputs)
+
+    def _of(self, variable: Any, axes: int) -> Any:
+        """A variable of all members, to meet values of so many axes."""
+        value = self._weights[self._place[id(variable)]]
+        between = axes - len(value.shape)
+        return self._tf.reshape(value, [self._members, *[1] * between, *value.shape[1:]]) if between else value
+
+    def _rows(self, x: Any, *shape: int) -> Any:
+        return self._tf.reshape(x, [self._members, -1, *shape])
+
+    def _dense(self, layer: keras.layers.Dense, x: Any) -> Any:
+        product = self._tf.matmul(x, self._of(layer.kernel, 3))
+        return layer.activation(product + self._of(layer.bias, 3) if layer.use_bias else product)
+
+    def _convolve(self, layer: keras.layers.Conv1D, x: Any) -> Any:
+        tf, kernel = self._tf, self._of(layer.kernel, 4)
+        (size,), (stride,) = layer.kernel_size, layer.strides
+        if layer.padding != "same" or layer.dilation_rate != (1,) or layer.groups != 1:
+            raise TypeError(f"expected a convolution with padding alone, got {layer.get_config()}")
+        if self._members == 1:
+            found = tf.nn.conv1d(x[0], kernel[0], stride, "SAME")[None]
+        else:
+            length, channels = x.shape[2:]
+            outputs = -(-length // stride)
+            padding = max((outputs - 1) * stride + size - length, 0)
+            x = tf.pad(x, [[0, 0], [0, 0], [padding // 2, padding - padding // 2], [0, 0]])
+            last = (outputs - 1) * stride + 1
+            windows = tf.concat([x[:, :, i : i + last : stride] for i in range(size)], axis=-1)
+            product = tf.matmul(
+                self._tf.reshape(windows, [self._members, -1, size * channels]),
+                tf.reshape(kernel, [self._members, size * channels, layer.filters]),
+            )
+            found = self._rows(product, outputs, layer.filters)
+        return layer.activation(found + self._of(layer.bias, 4) if layer.use_bias else found)
+
+    def _normalise(self, layer: keras.layers.BatchNormalization, x: Any) -> Any:
+        tf, axes = self._tf, len(x.shape)
+        kept = [self._of(variable, axes) for variable in (layer.moving_mean, layer.moving_variance)]
+        if self._seeds is None:
+            mean, variance = kept
+        else:
+            over = list(range(1, axes - 1))
+            mean = tf.reduce_mean(x, over, keepdims=True)
+            variance = tf.reduce_mean(tf.square(x - mean), over, keepdims=True)
+            for variable, old, new in zip(
+                (layer.moving_mean, layer.moving_variance), kept, (mean, variance), strict=True
+            ):
+                self._statistics[self._place[id(variable)]] = tf.squeeze(
+                    layer.momentum * old + (1 - layer.momentum) * new, over
+                )
+        scale = self._of(layer.gamma, axes) * tf.math.rsqrt(variance + layer.epsilon)
+        return (x - mean) * scale + self._of(layer.beta, axes)
+
+    def _pool(self, layer: keras.layers.MaxPooling1D, x: Any) -> Any:
+        (size,) = layer.pool_size
+        if layer.strides != (size,) or layer.padding != "valid":
+            raise TypeError(f"expected pooling side by side, got {layer.get_config()}")
+        length, channels = x.shape[2:]
+        whole = length // size
+        return self._tf.reduce_max(self._rows(x[:, :, : whole * size], whole, size, channels), axis=3)
+
+    def _drop(self, layer: keras.layers.Dropout, x: Any) -> Any:
+        tf = self._tf
+        if self._seeds is None or not layer.rate:
+            return x
+        seed, step = tf.unstack(tf.cast(self._seeds, tf.uint32), axis=1)
+        units = tf.reshape(tf.range(tf.size(x[0]), dtype=tf.int32), tf.shape(x)[1:])
+        drawn = self._hashed(tf.cast(units, tf.uint32)[None] + self._hashed(step + self._hashed(seed))[:, None, None])
+        share = tf.cast(tf.bitwise.right_shift(drawn, 8), tf.float32) / 2.0**24
+        return tf.where(share >= layer.rate, x / (1 - layer.rate), 0.0)
+
+    def _hashed(self, x: Any) -> Any:
+        """Whole numbers as good as drawn by chance (C. Wellons' lowbias32).
+
+        TensorFlow's own draw of one seed differs with XLA and without, and takes long to compile for many seeds.
+        """
+        tf = self._tf
+        for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
+            x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, shift)) * tf.constant(factor, tf.uint32)
+        return tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, 16))
