@@ -152,7 +152,7 @@ def _written(ratio: float) -> str:
 
 
 def _short(ratio: float) -> str:
-    return f"{ratio:.0f}" if ratio >= 10 else _written(ratio)
+    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}"
 
 
 def _processor() -> str:
