@@ -93,6 +93,7 @@ def serve(
 ) -> None:
     """Answer over HTTP as `mlflow models serve` does, several times as fast; no environment is built."""
     from astrd import registry
+    from astrd.workers import cores
 
     try:
         address = _address(model)
@@ -103,7 +104,7 @@ def serve(
     _say(f"{address} answers at http://{host}:{port}/invocations. Stop with Ctrl-C.")
     folder = tempfile.mkdtemp(prefix="astrd-serve-")  # the server removes it when it has read it
     classifier.save(folder)
-    count = workers or len(os.sched_getaffinity(0))
+    count = workers or cores()
     os.execv(sys.executable, [sys.executable, "-m", "astrd.server", folder, host, str(port), str(count)])
 
 

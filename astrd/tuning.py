@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from astrd.backend import tensorflow
 from astrd.classical import ClassicalModel, svm
@@ -169,25 +170,31 @@ def _try_network(
     train: LabelledSpectra, target: Target, params: Mapping[str, Any], recipe: Recipe, seed: int
 ) -> _Course:
     started = time.perf_counter()
-    held_out = train.fold == _VALIDATION_FOLD
+    validation = held_out(train)
     model = NetworkModel("trial", target, *cnn_of(params, recipe), seed=seed)
-    curves = model.fit_with_validation(train[~held_out], train[held_out]).curves
+    curves = model.fit_with_validation(train[~validation], train[validation]).curves
     return _Course(time.perf_counter() - started, curves.to_dict(orient="list"))
 
 
-def _space() -> keras_tuner.HyperParameters:
+def held_out(train: LabelledSpectra) -> NDArray[np.bool_]:
+    """The spectra of the training part by which trials of networks are judged: those of one fold."""
+    return train.fold == _VALIDATION_FOLD
+
+
+def space() -> keras_tuner.HyperParameters:
+    """What is searched over."""
     import keras_tuner
 
-    space = keras_tuner.HyperParameters()
-    space.Int("convolutions", 2, 4)
-    space.Choice("filters", [16, 24, 32, 48])
-    space.Choice("filter_growth", [1.0, 1.5, 2.0])
-    space.Choice("first_kernel_size", [3, 5, 7, 9])
-    space.Choice("kernel_size", [3, 5])
-    space.Choice("units", [48, 96, 144, 192])
-    space.Float("dropout", 0.0, 0.5, step=0.1)
-    space.Float("learning_rate", 1e-3, 1e-2, sampling="log")
-    return space
+    found = keras_tuner.HyperParameters()
+    found.Int("convolutions", 2, 4)
+    found.Choice("filters", [16, 24, 32, 48])
+    found.Choice("filter_growth", [1.0, 1.5, 2.0])
+    found.Choice("first_kernel_size", [3, 5, 7, 9])
+    found.Choice("kernel_size", [3, 5])
+    found.Choice("units", [48, 96, 144, 192])
+    found.Float("dropout", 0.0, 0.5, step=0.1)
+    found.Float("learning_rate", 1e-3, 1e-2, sampling="log")
+    return found
 
 
 def _durable_oracle(folder: Path, trials: int, seed: int) -> keras_tuner.Oracle:
@@ -226,7 +233,7 @@ def _durable_oracle(folder: Path, trials: int, seed: int) -> keras_tuner.Oracle:
     oracle = DurableOracle(
         objective=keras_tuner.Objective(CNN_SCORE, "min"),
         max_trials=trials,
-        hyperparameters=_space(),
+        hyperparameters=space(),
         tune_new_entries=False,
         seed=seed + 1,  # 0 would mean a random one
         max_consecutive_failed_trials=trials + 1,  # failed trials are shown; the search goes on

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
@@ -26,6 +27,11 @@ PATIENCE: Final = 60.0  # seconds to wait for a cluster's first worker
 
 class NoWorkersError(RuntimeError):
     """A Dask cluster that cannot be reached, or has no worker."""
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 class Workers(Protocol):
@@ -181,7 +187,7 @@ def cluster(scheduler: str = "", workers: int = 0, memory: str = "auto") -> Iter
         dask.config.set(quiet),
         _unseen_main_module(),
         LocalCluster(
-            n_workers=workers or len(os.sched_getaffinity(0)),
+            n_workers=workers or cores(),
             threads_per_worker=1,
             memory_limit=memory,
             host="127.0.0.1",
@@ -217,6 +223,12 @@ def connected(address: str) -> Iterator[Client]:
                 f"the Dask scheduler at {address} has no worker: start some with `dask worker {address}`"
             ) from error
         yield client
+
+
+def processor_seconds(address: str) -> float:
+    """What the workers of a cluster have computed since they were started."""
+    with connected(address) as client:
+        return float(sum(client.run(time.process_time).values()))
 
 
 @contextlib.contextmanager

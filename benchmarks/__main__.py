@@ -49,7 +49,10 @@ def main(
     try:
         if markdown_file:
             around_part(markdown_file)
-        _run(names or list(BENCHMARKS), pairs, size, json_file, markdown_file)
+        chosen = names or [name for name, one in BENCHMARKS.items() if size is Size.FULL or not one.takes_long]
+        if left_out := [name for name in BENCHMARKS if not names and name not in chosen]:
+            _tell(f"left out, as they take long: {', '.join(left_out)}; they run if they are named")
+        _run(chosen, pairs, size, json_file, markdown_file)
     except (PageError, ServerError) as error:
         raise _failed(str(error)) from error
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from rich import box
 from rich.table import Table
 
+from astrd.workers import cores
 from benchmarks.measuring import Measured
 
 PACKAGES: Final = ("numpy", "scipy", "pandas", "tensorflow", "keras", "onnxruntime", "mlflow")
@@ -42,7 +43,7 @@ class Machine:
     def here(cls) -> Machine:
         versions = {package: version(package) for package in PACKAGES}
         system = f"{platform.system()}, Python {sys.version.split()[0]}"
-        return cls(_processor(), len(os.sched_getaffinity(0)), os.getloadavg(), system, versions)
+        return cls(_processor(), cores(), os.getloadavg(), system, versions)
 
     def __str__(self) -> str:
         load = ", ".join(f"{value:.1f}" for value in self.load_before)
@@ -61,7 +62,7 @@ def cells(measured: Measured) -> tuple[str, ...]:
     return (
         comparison.name,
         comparison.ours,
-        comparison.theirs,
+        "; ".join(filter(None, (comparison.theirs, comparison.found()))),
         comparison.unit.written(own),
         comparison.unit.written(other),
         _written(measured.ratio),

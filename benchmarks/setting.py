@@ -14,6 +14,8 @@ from typing import Final
 import pandas as pd
 
 from astrd import simulate, smass
+from astrd.catalogue import EPOCHS
+from astrd.tuning import CNN_TRIALS
 from benchmarks.models import TwoForms, find_or_make
 from benchmarks.servers import Servers, served
 
@@ -34,7 +36,7 @@ class Size(StrEnum):
 class Amounts:
     """`asteroids` that are ingested and smoothed; `epochs` of a reading; spectra of a library call.
 
-    A reading over HTTP is `requests` of one spectrum by one client, or `rounds` of `rows` spectra by each of `clients`.
+    A search has `trials` of at most `trial_epochs`; the main job as many, with `job` options. A reading over HTTP is `requests` of one spectrum by one client, or `rounds` of `rows` spectra by each of `clients`.
     """
 
     asteroids: int
@@ -44,12 +46,31 @@ class Amounts:
     clients: int
     rows: int
     rounds: int
+    trials: int
+    trial_epochs: int
+    job: tuple[str, ...] = ()
 
+
+_SHORT: Final = ("--trials", "1", "--svm-trials", "1", "--epochs", "2")
 
 AMOUNTS: Final = {
-    Size.FULL: Amounts(ASTEROIDS, epochs=20, batch=100_000, requests=100, clients=8, rows=1000, rounds=3),
-    Size.QUICK: Amounts(200, epochs=10, batch=10_000, requests=20, clients=8, rows=1000, rounds=1),
-    Size.TINY: Amounts(60, epochs=2, batch=100, requests=2, clients=2, rows=5, rounds=1),
+    Size.FULL: Amounts(
+        ASTEROIDS,
+        epochs=20,
+        batch=100_000,
+        requests=100,
+        clients=8,
+        rows=1000,
+        rounds=3,
+        trials=CNN_TRIALS,
+        trial_epochs=EPOCHS,
+    ),
+    Size.QUICK: Amounts(
+        200, epochs=10, batch=10_000, requests=20, clients=8, rows=1000, rounds=1, trials=4, trial_epochs=10, job=_SHORT
+    ),
+    Size.TINY: Amounts(
+        60, epochs=2, batch=100, requests=2, clients=2, rows=5, rounds=1, trials=1, trial_epochs=1, job=_SHORT
+    ),
 }
 
 

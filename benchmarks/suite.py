@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks import classify, epoch, ingest, serving, smoothing
+from benchmarks import classify, epoch, ingest, pipeline, search, serving, smoothing
 from benchmarks.measuring import Comparison
 from benchmarks.setting import Setting
 
@@ -15,11 +15,13 @@ from benchmarks.setting import Setting
 class Benchmark:
     """A question about speed.
 
-    `comparisons` makes what is measured, of a size; what it yields is measured before it goes on.
+    `comparisons` makes what is measured, of a size; what it yields is measured before it goes on. One that
+    takes long is left out of a quick run, unless it is named.
     """
 
     about: str
     comparisons: Callable[[Setting], Iterator[Comparison]]
+    takes_long: bool = False
 
 
 BENCHMARKS: Final[Mapping[str, Benchmark]] = {
@@ -30,4 +32,6 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     "serve-one": Benchmark("one spectrum over HTTP", serving.one),
     "serve-many": Benchmark("clients that send a thousand spectra at once", serving.many),
     "memory": Benchmark("the memory of a model's server", serving.memory),
+    "search": Benchmark("a search over networks", search.comparisons, takes_long=True),
+    "pipeline": Benchmark("the main job, and what its workers compute", pipeline.comparisons, takes_long=True),
 }

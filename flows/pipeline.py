@@ -52,6 +52,7 @@ def pipeline(
 ) -> PipelineResult:
     """Ingest, prepare features, train, tune, cluster, audit the labels, promote the best network; show all of it."""
     with flow_run("pipeline") as run_id, spread.cluster(scheduler, workers) as address:
+        started = spread.processor_seconds(address)
         raw = ingest(run_id, source, mirror, size, seed)
         tag_run(run_id, {Tag.DATA_SOURCE: raw.data_source})
         log_to_run(run_id, {"seed": seed, "trials": trials, "svm_trials": svm_trials, "epochs": epochs})
@@ -77,6 +78,7 @@ def pipeline(
         promotion = promote(run_id, run_id, features)
         found = discovery.result()
         explore(run_id, raw, features)
+        log_to_run(run_id, metrics={"worker_seconds": spread.processor_seconds(address) - started})
         return PipelineResult(run_id, raw.data_source, models, promotion, found, audited)
 
 

@@ -1,0 +1,71 @@
+"""The main job beside what its workers compute: the rest is starting, orchestrating and tracking."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import mlflow
+
+from astrd import smass, tracking
+from astrd.tracking import Tag
+from astrd.workers import cores
+from benchmarks.measuring import Comparison, Reading, clocked
+from benchmarks.setting import Setting
+
+ROOT = Path(__file__).parents[1]
+SHORT = ("--trials", "1", "--svm-trials", "1", "--epochs", "1")
+
+
+def comparisons(setting: Setting) -> Iterator[Comparison]:
+    """A short job first makes the databases, the tables and the caches that a warm one finds."""
+    job = MainJob(setting.folder / "main job", setting.amounts.job)
+    job.run(SHORT)
+    origin = "SMASS II" if os.environ.get(smass.MIRROR_VARIABLE) else "simulated"
+    yield Comparison(
+        "pipeline",
+        f"`python -m flows pipeline` ({origin}), warm, {cores()} workers",
+        "the processor time of its workers, shared out between them",
+        lambda: job.reading("whole"),
+        lambda: job.reading("computing"),
+        1.35,
+        floor=True,
+        rehearsed=False,
+    )
+
+
+@dataclass
+class MainJob:
+    """The main job in a folder of its own. The two readings of a pair are of one job, which the first to be asked runs."""
+
+    folder: Path
+    options: tuple[str, ...]
+    readings: dict[str, Reading] = field(default_factory=dict)
+
+    def reading(self, kind: str) -> Reading:
+        if kind not in self.readings:
+            whole = clocked(lambda: self.run(self.options))()
+            self.readings = {"whole": whole, "computing": Reading(self._worker_seconds() / cores())}
+        return self.readings.pop(kind)
+
+    def run(self, options: tuple[str, ...]) -> None:
+        self.folder.mkdir(exist_ok=True)
+        command = [sys.executable, "-m", "flows", "pipeline", *options]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": self._store}
+        subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, check=True)
+
+    @property
+    def _store(self) -> str:
+        return f"sqlite:///{self.folder}/mlflow.db"
+
+    def _worker_seconds(self) -> float:
+        client = mlflow.MlflowClient(self._store)
+        experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
+        last = client.search_runs(
+            [experiment.experiment_id], f"tags.`{Tag.STEP}` = 'pipeline'", order_by=["start_time DESC"], max_results=1
+        )
+        return float(last[0].data.metrics["worker_seconds"])
