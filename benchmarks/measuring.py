@@ -52,7 +52,8 @@ class Comparison:
     """Our way beside another one.
 
     `target` is what the ratio should come to: how many times less ours costs, at least; or, beside a `floor`, below
-    which no way can fall, how many times as much it costs, at most. `equal` says what was found equal beforehand, `found` what came out.
+    which no way can fall, how many times as much it costs, at most. `equal` says what was found equal beforehand,
+    `found` what came out.
     Ways that are `rehearsed` are run once unseen.
     """
 

@@ -40,7 +40,7 @@ def comparisons(setting: Setting) -> Iterator[Comparison]:
 
 @dataclass
 class MainJob:
-    """The main job in a folder of its own. The two readings of a pair are of one job, which the first to be asked runs."""
+    """The main job in a folder of its own. The readings of a pair are of one job, which the first to be asked runs."""
 
     folder: Path
     options: tuple[str, ...]

@@ -36,7 +36,8 @@ class Size(StrEnum):
 class Amounts:
     """`asteroids` that are ingested and smoothed; `epochs` of a reading; spectra of a library call.
 
-    A search has `trials` of at most `trial_epochs`; the main job as many, with `job` options. A reading over HTTP is `requests` of one spectrum by one client, or `rounds` of `rows` spectra by each of `clients`.
+    A reading over HTTP is `requests` of one spectrum by one client, or `rounds` of `rows` spectra by each of `clients`.
+    A search has `trials` of at most `trial_epochs`; the main job has the options `job`.
     """
 
     asteroids: int
@@ -55,23 +56,18 @@ _SHORT: Final = ("--trials", "1", "--svm-trials", "1", "--epochs", "2")
 
 AMOUNTS: Final = {
     Size.FULL: Amounts(
-        ASTEROIDS,
-        epochs=20,
-        batch=100_000,
-        requests=100,
-        clients=8,
-        rows=1000,
-        rounds=3,
-        trials=CNN_TRIALS,
-        trial_epochs=EPOCHS,
+        ASTEROIDS, epochs=20, batch=100_000, requests=100, clients=8, rows=1000, rounds=3,
+        trials=CNN_TRIALS, trial_epochs=EPOCHS,
     ),
     Size.QUICK: Amounts(
-        200, epochs=10, batch=10_000, requests=20, clients=8, rows=1000, rounds=1, trials=4, trial_epochs=10, job=_SHORT
+        200, epochs=10, batch=10_000, requests=20, clients=8, rows=1000, rounds=1,
+        trials=8, trial_epochs=EPOCHS, job=_SHORT,
     ),
     Size.TINY: Amounts(
-        60, epochs=2, batch=100, requests=2, clients=2, rows=5, rounds=1, trials=1, trial_epochs=1, job=_SHORT
+        60, epochs=2, batch=100, requests=2, clients=2, rows=5, rounds=1,
+        trials=1, trial_epochs=1, job=_SHORT,
     ),
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
