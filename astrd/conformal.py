@@ -57,10 +57,9 @@ class PredictionSets:
         for _ in range(_REPEATS):
             part = random.permutation(len(truth)) % _PARTS
             for held_out in (part == number for number in range(_PARTS)):
-                rows = np.arange(held_out.sum())
                 learned = _thresholds(strangeness[~held_out], truth[~held_out])
                 for place, thresholds in enumerate(learned):
-                    held[place] += _sets(probabilities[held_out], thresholds)[rows, truth[held_out]].sum()
+                    held[place] += _held(probabilities[held_out], truth[held_out], thresholds)
         coverage_at = np.maximum.accumulate(held / (_REPEATS * len(truth)))
         chosen = np.minimum(np.searchsorted(coverage_at, COVERAGES), len(_LEVELS) - 1)
         return cls(np.maximum.accumulate(_thresholds(strangeness, truth), axis=0)[chosen])
@@ -149,6 +148,14 @@ def _sets(probabilities: Array, thresholds: Array) -> NDArray[np.bool_]:
     empty = ~inside.any(axis=1)
     inside[empty, (strangeness[empty] / np.maximum(thresholds, _SMALLEST_THRESHOLD)).argmin(axis=1)] = True
     return inside
+
+
+def _held(probabilities: Array, truth: NDArray[np.integer], thresholds: Array) -> int:
+    """How many sets hold the right label. Only where its own threshold leaves it out is the whole set looked at."""
+    own = probabilities[np.arange(len(truth)), truth]
+    left_out = (own <= 0) | (1 - own > thresholds[truth])
+    doubtful = _sets(probabilities[left_out], thresholds)
+    return int((~left_out).sum() + doubtful[np.arange(len(doubtful)), truth[left_out]].sum())
 
 
 def _thresholds(strangeness: Array, truth: NDArray[np.integer]) -> Array:

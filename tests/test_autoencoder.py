@@ -109,10 +109,15 @@ def test_every_spectrum_is_reconstructed_by_a_compression_that_had_not_seen_it(s
 
 @pytest.mark.archive
 def test_on_the_archive_it_loses_less_than_principal_components(raw_table: pd.DataFrame) -> None:
-    """One fold of five."""
+    """On three folds of five: on one alone, chance in the start counts for as much as the gain."""
     train, _ = dataset.labelled(dataset.features(raw_table))
-    learned, held_out = train[train.fold != 0], train[train.fold == 0]
-    for latent, copies, gain in ((2, 24, 0.95), (5, 8, 1.0)):
+    folds = (0, 1, 2)
+    for latent, copies, gain in ((2, 24, 0.97), (5, 8, 0.99)):
         model = Autoencoder(latent, copies=copies)
-        fitted = replace(model, schedule=replace(model.schedule, epochs=25)).fit(learned)
-        assert median_rms(fitted, held_out) < gain * median_rms(PrincipalComponents.fit(learned, latent), held_out)
+        quick = replace(model, schedule=replace(model.schedule, epochs=25))
+        ratios = [
+            median_rms(fitted, train[train.fold == fold])
+            / median_rms(PrincipalComponents.fit(train[train.fold != fold], latent), train[train.fold == fold])
+            for fold, fitted in zip(folds, quick.fit_each([train[train.fold != fold] for fold in folds]), strict=True)
+        ]
+        assert np.mean(ratios) < gain, ratios
