@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from astrd import dataset, tracking, tuning
+from astrd import dataset, tracking, tuning, workers
 from astrd.catalogue import MODELS, TUNED
 from astrd.dataset import FEATURES_PATH, FEATURES_SCHEMA, RAW_SCHEMA
 from astrd.tracking import Tag
@@ -160,6 +160,27 @@ def test_two_at_once_do_not_share_a_search(call: Call, prepared: Workplace) -> N
         code, said = call("tune", "--model", "svm", "--trials", "1")
     assert code == 1
     assert "another process is running the search" in said
+
+
+def test_a_cluster_that_is_there_learns_what_one_worker_of_ours_learns(call: Call, prepared: Workplace) -> None:
+    with workers.cluster(workers=2) as address, workers.connected(address) as client:
+        for where in (("--scheduler", address), ("--workers", "1")):
+            code, said = call("tune", "--model", "svm", "--trials", "5", *where)
+            assert code == 0, said
+        busy = client.run(lambda: "astrd.classical" in sys.modules)
+    assert all(busy.values())
+    trained = prepared.runs(step="train", model="main-svm-tuned")
+    assert len(trained) == 2
+    scores = [{k: v for k, v in run.data.metrics.items() if k.startswith("cv_")} for run in trained]
+    assert scores[0] == scores[1] != {}
+
+
+def test_a_scheduler_that_does_not_answer_is_named(call: Call, prepared: Workplace) -> None:
+    code, said = call("train", "--models", "x-svm", "--scheduler", "127.0.0.1:no-port")
+    assert code == 1
+    assert "no Dask scheduler answers at 127.0.0.1:no-port" in said
+    assert "dask scheduler" in said
+    assert {run.info.status for run in prepared.runs(step="train")} == {"FAILED"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
