@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import pytest
 from astrd import dataset
 from astrd.analogues import Archive
 from astrd.audit import OutOfFold, draw_shares, label_audit, neighbours
-from astrd.autoencoder import HeldOut, PrincipalComponents
+from astrd.autoencoder import PrincipalComponents, cross_validate_compression
 from astrd.classical import svm
 from astrd.dataset import LabelledSpectra
 from astrd.evaluation import cross_validate
@@ -122,7 +123,7 @@ def test_rare_classes_are_found_by_what_is_high_for_them(four: LabelledSpectra) 
 @pytest.mark.archive
 def test_on_the_archive_density_finds_the_rare_classes(raw_table: pd.DataFrame) -> None:
     train, _ = dataset.labelled(dataset.features(raw_table))
-    compressions = tuple(PrincipalComponents.fit(train[train.fold != fold], 5) for fold in range(5))
-    density = held_out_log_density(HeldOut(train.reflectance, compressions), train, 5)
+    held_out = cross_validate_compression(partial(PrincipalComponents.fit_each, latent=5), train)
+    density = held_out_log_density(held_out, train, 5)
     assert rare_class_auc(-density, train) > 0.9
     assert rare_class_auc(np.random.default_rng(0).permutation(-density), train) < 0.65
