@@ -17,7 +17,7 @@ import tarfile
 import time
 import zlib
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Final
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -218,10 +218,10 @@ def read_spectra(archive: IO[bytes]) -> SpectraFiles:
             for count, member in enumerate(tar, start=1):
                 total += member.size
                 _check_member(member, count, total)
-                if member.isdir() or PurePosixPath(member.name).name == "DIRECTORY":
+                if member.isdir() or _last_part(member.name) == "DIRECTORY":
                     continue
-                data = tar.extractfile(member)
-                if reason := _add(files, member.name, data.read() if data else b""):
+                data = content[member.offset_data : member.offset_data + member.size]
+                if reason := _add(files, member.name, data):
                     refused.append(Refusal(member.name, reason))
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise ArchiveError(f"the spectra are not a readable gzipped tar: {error}") from error
@@ -263,8 +263,8 @@ def _order(designation: str) -> tuple[bool, int, str]:
 
 
 def _check_member(member: tarfile.TarInfo, count: int, total: int) -> None:
-    path = PurePosixPath(member.name)
-    if path.is_absolute() or ".." in path.parts or "\\" in member.name:
+    # As text, not as a path: that takes a tenth of the time of reading the archive.
+    if member.name.startswith("/") or ".." in member.name.split("/") or "\\" in member.name:
         problem = "its path leaves the archive"
     elif not (member.isreg() or member.isdir()):
         problem = "it is neither a file nor a folder"
@@ -279,9 +279,13 @@ def _check_member(member: tarfile.TarInfo, count: int, total: int) -> None:
     raise ArchiveError(f"unsafe member {member.name!r} in the archive of spectra: {problem}. Nothing was read.")
 
 
+def _last_part(name: str) -> str:
+    return name.rstrip("/").rpartition("/")[2]
+
+
 def _add(files: SpectraFiles, member: str, data: bytes) -> str:
     """Put one member's spectrum into `files`; the answer says why it cannot be, or is empty."""
-    if not (known := _MEMBER.fullmatch(PurePosixPath(member).name)):
+    if not (known := _MEMBER.fullmatch(_last_part(member))):
         return "expected a name like a000001.[2] or a000001.spfit.[2]"
     number, year, letters, smoothed = known.groups()
     designation = str(int(number)) if number else f"{year} {letters}"
