@@ -14,6 +14,7 @@ from rich.console import Console
 
 from benchmarks.measuring import FEWEST_PAIRS, Measured, measure
 from benchmarks.reporting import (
+    FIGURES,
     LEGEND,
     Machine,
     PageError,
@@ -38,6 +39,7 @@ def main(
     markdown_file: Annotated[
         Path | None, typer.Option("--markdown", help="Put the table into this page, between its markers.")
     ] = None,
+    part: Annotated[str, typer.Option(help="Which markers of the page: those that begin and end this.")] = FIGURES,
 ) -> None:
     """Measure our way and another one in turn, and print the ratios of what they cost."""
     for name in names or BENCHMARKS:
@@ -48,16 +50,17 @@ def main(
         raise _failed(f"expected a folder that exists, got {json_file.parent}: make it, or name another file")
     try:
         if markdown_file:
-            around_part(markdown_file)
+            around_part(markdown_file, part)  # a wrong page is told before anything is measured
         chosen = names or [name for name, one in BENCHMARKS.items() if size is Size.FULL or not one.takes_long]
         if left_out := [name for name in BENCHMARKS if not names and name not in chosen]:
             _tell(f"left out, as they take long: {', '.join(left_out)}; they run if they are named")
-        _run(chosen, pairs, size, json_file, markdown_file)
+        page = (markdown_file, part) if markdown_file else None
+        _run(chosen, pairs, size, json_file, page)
     except (PageError, ServerError) as error:
         raise _failed(str(error)) from error
 
 
-def _run(names: Sequence[str], pairs: int, size: Size, json_file: Path | None, markdown_file: Path | None) -> None:
+def _run(names: Sequence[str], pairs: int, size: Size, json_file: Path | None, page: tuple[Path, str] | None) -> None:
     machine, started = Machine.here(), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="astrd-bench-") as folder, setting(size, Path(folder), _tell) as shared:
         results = [measured for name in names for measured in _measured(name, shared, pairs)]
@@ -70,8 +73,9 @@ def _run(names: Sequence[str], pairs: int, size: Size, json_file: Path | None, m
     console.print(said, soft_wrap=True)
     if json_file:
         json_file.write_text(json.dumps(as_json(results, machine, pairs, size), indent=1) + "\n")
-    if markdown_file:
-        write_between(markdown_file, as_markdown(results, machine, pairs, size))
+    if page:
+        path, part = page
+        write_between(path, as_markdown(results, machine, pairs, size), part)
 
 
 def _measured(name: str, shared: Setting, pairs: int) -> Sequence[Measured]:
