@@ -25,6 +25,7 @@ from astrd.backend import tensorflow
 from astrd.dataset import FOLDS, LabelledSpectra
 from astrd.smoothing import WAVELENGTH
 from astrd.training import (
+    TOGETHER,
     CompiledTraining,
     Examples,
     Lesson,
@@ -71,7 +72,7 @@ class Autoencoder:
     )
     seed: int = 0
 
-    together: ClassVar[int] = 3
+    together: ClassVar[int] = TOGETHER
 
     @property
     def name(self) -> str:

@@ -19,6 +19,7 @@ from astrd.dataset import LabelledSpectra, concatenated
 from astrd.networks import Architecture
 from astrd.taxonomy import LABELS, ROLL_UP, Target
 from astrd.training import (
+    TOGETHER,
     CompiledTraining,
     Examples,
     Lesson,
@@ -59,7 +60,7 @@ class NetworkModel:
     members: int = 1
     seed: int = 0
 
-    together: ClassVar[int] = 3
+    together: ClassVar[int] = TOGETHER
 
     @property
     def params(self) -> dict[str, Any]:

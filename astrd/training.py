@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 Weights = list[NDArray[np.float32]]
+
+TOGETHER: Final = 3
+"""Sets of spectra that networks learn from side by side, each set its own: half of five folds and the whole."""
 
 
 @dataclass(frozen=True)
