@@ -21,16 +21,21 @@ def tensorflow() -> Any:
     the same in every run. A second one for other operations would only wait for work: it takes as much again of the
     processor, and spares nothing.
     """
+    tf = imported()
+    with contextlib.suppress(RuntimeError):  # raised where the process has used TensorFlow: it keeps its threads
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    return tf
+
+
+def imported() -> Any:
+    """TensorFlow with the threads that it comes with."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     _keep_compiled()
     with _without_start_up_messages():
         import tensorflow as tf
-
-    with contextlib.suppress(RuntimeError):  # raised where the process has used TensorFlow: it keeps its threads
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
     return tf
 
 

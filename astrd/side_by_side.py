@@ -98,7 +98,9 @@ class SideBySide:
         if layer.padding != "same" or layer.dilation_rate != (1,) or layer.groups != 1:
             raise TypeError(f"expected a convolution with padding alone, got {layer.get_config()}")
         if self._members == 1:
-            found = tf.nn.conv1d(x[0], kernel[0], stride, "SAME")[None]
+            one, own = (tf.reshape(values, [-1, *values.shape[2:]]) for values in (x, kernel))
+            found = tf.nn.conv1d(one, tf.reshape(own, kernel.shape[1:]), stride, "SAME")
+            found = self._rows(found, *found.shape[1:])
         else:
             length, channels = x.shape[2:]
             outputs = -(-length // stride)
@@ -115,21 +117,56 @@ class SideBySide:
 
     def _normalise(self, layer: keras.layers.BatchNormalization, x: Any) -> Any:
         tf, axes = self._tf, len(x.shape)
+        gamma, beta = self._of(layer.gamma, axes), self._of(layer.beta, axes)
         kept = [self._of(variable, axes) for variable in (layer.moving_mean, layer.moving_variance)]
         if self._seeds is None:
             mean, variance = kept
-        else:
-            over = list(range(1, axes - 1))
-            mean = tf.reduce_mean(x, over, keepdims=True)
-            variance = tf.reduce_mean(tf.square(x - mean), over, keepdims=True)
-            for variable, old, new in zip(
-                (layer.moving_mean, layer.moving_variance), kept, (mean, variance), strict=True
-            ):
-                self._statistics[self._place[id(variable)]] = tf.squeeze(
-                    layer.momentum * old + (1 - layer.momentum) * new, over
-                )
-        scale = self._of(layer.gamma, axes) * tf.math.rsqrt(variance + layer.epsilon)
-        return (x - mean) * scale + self._of(layer.beta, axes)
+            return (x - mean) * (gamma * tf.math.rsqrt(variance + layer.epsilon)) + beta
+        normalised, *found = self._normalised_by_itself(x, gamma, beta, layer.epsilon)
+        for variable, old, new in zip((layer.moving_mean, layer.moving_variance), kept, found, strict=True):
+            moved = layer.momentum * old + (1 - layer.momentum) * tf.stop_gradient(new)
+            self._statistics[self._place[id(variable)]] = tf.squeeze(moved, list(range(1, axes - 1)))
+        return normalised
+
+    def _normalised_by_itself(self, x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:
+        """With its own mean and variance; these too.
+
+        Its gradient is written out (Ioffe & Szegedy 2015, section 3): that of the operations goes over all values half
+        as often again.
+        """
+        tf = self._tf
+        over = list(range(1, len(x.shape) - 1))
+        count = tf.cast(tf.size(x[0]) // x.shape[-1], tf.float32)
+
+        @tf.custom_gradient  # type: ignore[untyped-decorator]
+        def normalised(x: Any, gamma: Any, beta: Any) -> tuple[Any, Callable[..., Any]]:
+            mean = tf.reduce_sum(x, over, keepdims=True) / count
+            variance = self._sum_of_products(x - mean, x - mean) / count
+            scale = tf.math.rsqrt(variance + epsilon)
+
+            def gradients(above: Any, *_: Any) -> tuple[Any, Any, Any]:
+                of_beta = tf.reduce_sum(above, over, keepdims=True)
+                of_gamma = scale * self._sum_of_products(above, x - mean)
+                slope = scale * of_gamma / count
+                return gamma * scale * (above - (of_beta / count - slope * mean) - slope * x), of_gamma, of_beta
+
+            return ((x - mean) * (gamma * scale) + beta, mean, variance), gradients
+
+        return normalised(x, gamma, beta)
+
+    def _sum_of_products(self, a: Any, b: Any) -> Any:
+        """Over all axes but the first and the last.
+
+        XLA sums what lies in memory fast, but what it has just computed number by number; a product of matrices, with
+        ones, it does fast again.
+        """
+        tf, product = self._tf, a * b
+        axes = len(product.shape)
+        if self._members == 1:
+            return tf.reduce_sum(product, list(range(1, axes - 1)), keepdims=True)
+        rows = self._rows(product, product.shape[-1])
+        total = tf.matmul(tf.ones_like(rows[:, :, :1]), rows, transpose_a=True)
+        return tf.reshape(total, [self._members, *[1] * (axes - 2), product.shape[-1]])
 
     def _pool(self, layer: keras.layers.MaxPooling1D, x: Any) -> Any:
         (size,) = layer.pool_size

@@ -108,10 +108,26 @@ class CompiledTraining:
     def __init__(self, build: Callable[[int], keras.Model], objective: Objective, schedule: Schedule) -> None:
         tf = self._tf = tensorflow()
         self.build, self.objective, self.schedule = build, objective, schedule
-        self.network = build(0)
+        self._network: keras.Model | None = None
+        self._starts: dict[int, Weights] = {}
         self._graphs: dict[tuple[int, int], _Graph] = {}
         spectra = tf.TensorSpec([None, len(WAVELENGTH)], tf.float32)
         self._outputs = tf.function(lambda x: self.network(x, training=False), input_signature=[spectra])
+
+    @property
+    def network(self) -> keras.Model:
+        """One of the architecture, whose weights do not matter."""
+        if self._network is None:
+            self._network = self.build(0)
+        return self._network
+
+    def start(self, seed: int) -> Weights:
+        """Fresh weights of a seed. They are kept, as the folds of a model start from the same."""
+        if seed not in self._starts:
+            network = self.build(seed)
+            self._starts[seed] = network.get_weights()
+            self._network = self._network or network  # building one takes as long as two epochs
+        return self._starts[seed]
 
     def fit(self, lessons: Sequence[Lesson]) -> list[Learned]:
         """Train a network for each lesson; stop each by the loss on its examples that are held out.
@@ -132,9 +148,10 @@ class CompiledTraining:
                 )
         batch = min(self.schedule.batch_size, *(len(lesson.learned) for lesson in lessons))
         with _one_at_a_time:
+            starts = [self.start(lesson.seed) if lesson.start is None else lesson.start for lesson in lessons]
             if (len(lessons), batch) not in self._graphs:
                 self._graphs[len(lessons), batch] = _Graph(self, len(lessons), batch)
-            return self._graphs[len(lessons), batch].learn(lessons)
+            return self._graphs[len(lessons), batch].learn(lessons, starts)
 
     def outputs(self, weights: Weights, x: Array) -> Array:
         """(n, 49) standardised reflectance to the network's outputs, (n, k), with these weights."""
@@ -153,9 +170,9 @@ class _Graph:
     def __init__(self, training: CompiledTraining, members: int, batch: int) -> None:
         tf = self._tf = tensorflow()
         self._objective, self._schedule = training.objective, training.schedule
-        self._build, self._members, self._batch = training.build, members, batch
+        self._members, self._batch = members, batch
         network = training.network
-        self._layers = tf.autograph.experimental.do_not_convert(SideBySide(tf, network, members))
+        self._layers = SideBySide(tf, network, members)
         learned = [variable.trainable for variable in network.weights]
         self._order = np.argsort(np.logical_not(learned), kind="stable").tolist()
         self._shapes = [tuple(network.weights[place].shape) for place in self._order]
@@ -174,6 +191,7 @@ class _Graph:
         # takes longer than learning.
         self._epoch = tf.function(
             self._run_epoch,
+            autograph=False,  # takes a fifth of the time that a trial's graph is traced in
             jit_compile=members > 1,
             input_signature=[
                 spectra, targets, weights, spectra, targets, weights, order,
@@ -182,9 +200,9 @@ class _Graph:
             ],
         )  # fmt: skip
 
-    def learn(self, lessons: Sequence[Lesson]) -> list[Learned]:
+    def learn(self, lessons: Sequence[Lesson], starts: Sequence[Weights]) -> list[Learned]:
         schedule = self._schedule
-        self._reset(lessons)
+        self._reset(starts)
         learned, held_out = ([getattr(lesson, part) for lesson in lessons] for part in ("learned", "held_out"))
         data = [self._tf.constant(array, self._tf.float32) for array in (*_stacked(learned), *_stacked(held_out))]
         steps = np.array([len(lesson.learned) // self._batch for lesson in lessons])
@@ -220,9 +238,9 @@ class _Graph:
         order: Any, rates: Any, seeds: Any, done: Any,
     ) -> Any:  # fmt: skip
         tf, objective = self._tf, self._objective
-        totals = tf.zeros([self._members])
-        for step in tf.range(tf.shape(order)[0]):
-            rows = order[step]
+
+        def learn(step: Any, totals: Any) -> tuple[Any, Any]:
+            rows, rate = order[step], rates[step]
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 parts = self._split(self._weights, self._statistics)
                 tape.watch(parts)
@@ -231,13 +249,15 @@ class _Graph:
                 outputs, statistics = self._layers(self._in_order(parts), spectra, drawn)
                 losses = self._each(objective.losses, tf.gather(targets, rows, batch_dims=1), outputs)
                 loss = tf.reduce_mean(losses * tf.gather(weights, rows, batch_dims=1), axis=1)
-            learned = parts[: self._learned]
-            gradient = self._joined(tape.gradient(loss, learned))
-            self._update(gradient, rates[step][:, None], tf.cast(done + step + 1, tf.float32)[:, None])
+            gradient = self._joined(tape.gradient(loss, parts[: self._learned]))
+            self._update(gradient, rate[:, None], tf.cast(done + step + 1, tf.float32)[:, None])
             if statistics:
                 new = self._joined([statistics[place] for place in self._order[self._learned :]])
-                self._statistics.assign(tf.where(rates[step][:, None] >= 0, new, self._statistics))
-            totals += tf.where(rates[step] >= 0, loss, 0.0)
+                self._statistics.assign(tf.where(rate[:, None] >= 0, new, self._statistics))
+            return step + 1, totals + tf.where(rate >= 0, loss, 0.0)
+
+        steps = tf.shape(order)[0]
+        _, totals = tf.while_loop(lambda step, _: step < steps, learn, [0, tf.zeros([self._members])])
         outputs, _ = self._layers(self._in_order(self._split(self._average, self._statistics)), validation_x)
         shares = validation_weights / tf.reduce_sum(validation_weights, axis=1, keepdims=True)
         measured = [
@@ -287,9 +307,8 @@ class _Graph:
         """Parts in Keras's order of weights."""
         return [part for _, part in sorted(zip(self._order, parts, strict=True), key=lambda placed: placed[0])]
 
-    def _reset(self, lessons: Sequence[Lesson]) -> None:
-        fresh = [self._build(lesson.seed).get_weights() if lesson.start is None else lesson.start for lesson in lessons]
-        rows = np.stack([np.concatenate([own[place].ravel() for place in self._order]) for own in fresh])
+    def _reset(self, starts: Sequence[Weights]) -> None:
+        rows = np.stack([np.concatenate([own[place].ravel() for place in self._order]) for own in starts])
         learned, statistics = np.split(rows, [self._weights.shape[1]], axis=1)
         self._weights.assign(learned)
         self._average.assign(learned)

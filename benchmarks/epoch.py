@@ -5,15 +5,16 @@ Networks are trained as the folds of a cross-validation are, side by side; what 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from astrd import dataset
-from astrd.backend import tensorflow
 from astrd.catalogue import MEMBERS
 from astrd.dataset import LabelledSpectra
 from astrd.network_models import NetworkModel, Recipe
@@ -22,6 +23,9 @@ from astrd.taxonomy import BUS_CLASSES
 from astrd.training import standardisation
 from benchmarks.measuring import Comparison, Reading, Way, timed
 from benchmarks.setting import Setting
+
+if TYPE_CHECKING:
+    import keras
 
 Single = NDArray[np.float32]
 
@@ -40,7 +44,11 @@ def comparisons(setting: Setting) -> Iterator[Comparison]:
     work = f"{len(learned)} spectra ({origin}) in batches of {RECIPE.batch_size}, with validation"
     ours = f"{work}, compiled, {SIDE_BY_SIDE} networks side by side"
     side_by_side, alone = (_compiled(learned, validation, epochs, members) for members in (SIDE_BY_SIDE, 1))
-    stock, products = _stock(learned, validation, epochs), _products(len(learned), len(validation), epochs)
+    products = _products(len(learned), len(validation), epochs)
+
+    def stock() -> Reading:
+        return setting.stock.submit(_stock, learned, validation, epochs).result()
+
     yield Comparison("epoch", ours, "`Model.fit`", side_by_side, stock, 8)
     yield Comparison(
         "epoch products", ours, "NumPy: the products of matrices of the same layers, forward and backward",
@@ -67,26 +75,32 @@ def _compiled(learned: LabelledSpectra, validation: LabelledSpectra, epochs: int
     return _each(lambda: model.fit_with_validation(learned, validation), epochs * members)
 
 
-def _stock(learned: LabelledSpectra, validation: LabelledSpectra, epochs: int) -> Way:
-    tensorflow()
-    import keras
-
+def _stock(learned: LabelledSpectra, validation: LabelledSpectra, epochs: int) -> Reading:
     mean, deviation = standardisation(learned.reflectance)
     x, validation_x = (((part.reflectance - mean) / deviation).astype(np.float32) for part in (learned, validation))
+    network = _stock_network()
+    fit = _each(
+        lambda: network.fit(
+            x, learned.bus, batch_size=RECIPE.batch_size, epochs=epochs, verbose=0,
+            validation_data=(validation_x, validation.bus),
+        ),
+        epochs,
+    )  # fmt: skip
+    return fit()
+
+
+@functools.cache
+def _stock_network() -> keras.Model:
+    """One that goes on learning, as its graphs are traced once."""
     network = build(ARCHITECTURE, len(BUS_CLASSES), seed=0)
+    import keras
+
     network.compile(
         keras.optimizers.AdamW(RECIPE.learning_rate, weight_decay=RECIPE.weight_decay),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-
-    def fit() -> None:
-        network.fit(
-            x, learned.bus, batch_size=RECIPE.batch_size, epochs=epochs, verbose=0,
-            validation_data=(validation_x, validation.bus),
-        )  # fmt: skip
-
-    return _each(fit, epochs)
+    return network
 
 
 def _products(learned: int, validation: int, epochs: int) -> Way:

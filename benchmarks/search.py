@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from astrd import dataset, tuning
-from astrd.backend import tensorflow
 from astrd.dataset import LabelledSpectra
 from astrd.network_models import Recipe
 from astrd.networks import build
@@ -36,7 +35,7 @@ def comparisons(setting: Setting) -> Iterator[Comparison]:
         best["ours"].append(_in_workers(train, trials, recipe))
 
     def theirs() -> None:
-        best["theirs"].append(_stock(train, trials, recipe))
+        best["theirs"].append(setting.stock.submit(_stock, train, trials, recipe).result())
 
     def scores() -> str:
         own, other = (np.mean(found) for found in best.values())
@@ -63,7 +62,6 @@ def _in_workers(train: LabelledSpectra, trials: int, recipe: Recipe) -> float:
 
 
 def _stock(train: LabelledSpectra, trials: int, recipe: Recipe) -> float:
-    tensorflow()
     import keras
     import keras_tuner
 

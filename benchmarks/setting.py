@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -18,6 +19,7 @@ from astrd.catalogue import EPOCHS
 from astrd.tuning import CNN_TRIALS
 from benchmarks.models import TwoForms, find_or_make
 from benchmarks.servers import Servers, served
+from benchmarks.stock import tensorflow_as_it_comes
 
 RAW_FOLDER: Final = Path("data/raw")
 ASTEROIDS: Final = 1341
@@ -94,6 +96,11 @@ class Setting:
         if self.archive is not None:
             return smass.read(self.archive).table, "SMASS II"
         return simulate.survey(ASTEROIDS), "simulated"
+
+    @cached_property
+    def stock(self) -> Executor:
+        """A process in which TensorFlow is as it comes."""
+        return self.stack.enter_context(tensorflow_as_it_comes())
 
     @cached_property
     def model(self) -> TwoForms:
