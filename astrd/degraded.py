@@ -5,7 +5,7 @@ Everything is out of fold: a spectrum is answered by the network, and filled fro
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -72,19 +72,21 @@ def degrade(
     """
     parts = [train[train.fold != fold] for fold in range(len(fitted))]
     spaces = [SpectralSpace.fit(part.reflectance, part.fold) for part in parts]
-    answer = partial(_answer, train, fitted, spaces, temperature)
-    return each(workers, answer, list(_conditions(raw)))
+    answer = partial(_answer, train, raw, fitted, spaces, temperature)
+    return each(workers, answer, _conditions())
 
 
 def _answer(
     train: LabelledSpectra,
+    raw: Sequence[Spectrum],
     fitted: Sequence[Fitted],
     spaces: Sequence[SpectralSpace],
     temperature: float,
     condition: str,
-    spectra: Sequence[Spectrum],
+    worsened: Callable[[Sequence[Spectrum]], Sequence[Spectrum]],
 ) -> Degraded:
     """What the models of the folds make of the training part under one condition."""
+    spectra = worsened(raw)
     reflectance = smoothed(spectra)
     missing = channels_outside(spectra, TRUSTED_EXTRAPOLATION)
     probabilities, score = np.zeros((len(train), len(BUS_CLASSES))), np.zeros(len(train))
@@ -99,13 +101,13 @@ def _answer(
     return Degraded(condition, probabilities, missing, channel_noise(spectra), score)
 
 
-def _conditions(raw: Sequence[Spectrum]) -> Iterator[tuple[str, list[Spectrum]]]:
-    yield AS_OBSERVED, list(raw)
-    for low, high in CUTS:
-        yield cut_name(low, high), [_cut(spectrum, low, high) for spectrum in raw]
-    for ratio in SIGNAL_TO_NOISE:
-        random = np.random.default_rng(_SEED)
-        yield noise_name(ratio), [_noisier(spectrum, ratio, random) for spectrum in raw]
+def _conditions() -> list[tuple[str, Callable[[Sequence[Spectrum]], Sequence[Spectrum]]]]:
+    """Their names, and what makes spectra so."""
+    return [
+        (AS_OBSERVED, list),
+        *((cut_name(low, high), partial(_cut, low, high)) for low, high in CUTS),
+        *((noise_name(ratio), partial(_noisier, ratio)) for ratio in SIGNAL_TO_NOISE),
+    ]
 
 
 def cut_name(low: float, high: float) -> str:
@@ -118,18 +120,26 @@ def noise_name(ratio: int) -> str:
     return f"S/N {ratio}"
 
 
-def _cut(spectrum: Spectrum, low: float, high: float) -> Spectrum:
-    kept = (spectrum.wavelength >= low - SLACK) & (spectrum.wavelength <= high + SLACK)
-    # Without the checks of `Spectrum.of`, which refuses what reaches to 0.80 µm only.
-    return replace(
-        spectrum,
-        wavelength=spectrum.wavelength[kept],
-        reflectance=spectrum.reflectance[kept],
-        uncertainty=spectrum.uncertainty[kept],
-    )
+def _cut(low: float, high: float, spectra: Sequence[Spectrum]) -> list[Spectrum]:
+    def cut(spectrum: Spectrum) -> Spectrum:
+        kept = (spectrum.wavelength >= low - SLACK) & (spectrum.wavelength <= high + SLACK)
+        # Without the checks of `Spectrum.of`, which refuses what reaches to 0.80 µm only.
+        return replace(
+            spectrum,
+            wavelength=spectrum.wavelength[kept],
+            reflectance=spectrum.reflectance[kept],
+            uncertainty=spectrum.uncertainty[kept],
+        )
+
+    return [cut(spectrum) for spectrum in spectra]
 
 
-def _noisier(spectrum: Spectrum, ratio: int, random: np.random.Generator) -> Spectrum:
-    noise = random.standard_normal(len(spectrum.wavelength)) / ratio
-    uncertainty = np.hypot(spectrum.uncertainty, 1 / ratio)
-    return Spectrum.of(spectrum.wavelength, spectrum.reflectance + noise, uncertainty)
+def _noisier(ratio: int, spectra: Sequence[Spectrum]) -> list[Spectrum]:
+    random = np.random.default_rng(_SEED)
+
+    def noisier(spectrum: Spectrum) -> Spectrum:
+        noise = random.standard_normal(len(spectrum.wavelength)) / ratio
+        uncertainty = np.hypot(spectrum.uncertainty, 1 / ratio)
+        return Spectrum.of(spectrum.wavelength, spectrum.reflectance + noise, uncertainty)
+
+    return [noisier(spectrum) for spectrum in spectra]

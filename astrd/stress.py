@@ -26,7 +26,7 @@ from astrd.spectrum import Spectrum, noisy, smoothed
 from astrd.strangers import KINDS, strange_spectra
 from astrd.taxonomy import BUS_CLASSES, ROLL_UP, Target
 from astrd.widening import Widening
-from astrd.workers import InTurn, Workers, in_groups
+from astrd.workers import InTurn, Workers, each, in_groups
 
 Array = NDArray[np.float64]
 
@@ -53,20 +53,34 @@ class Answers:
     sets: Mapping[float, NDArray[np.bool_]]
 
 
-def served(train: LabelledSpectra, degraded: Sequence[Degraded]) -> dict[str, Answers]:
+def served(
+    train: LabelledSpectra,
+    degraded: Sequence[Degraded],
+    workers: Workers = InTurn(),  # noqa: B008
+) -> dict[str, Answers]:
     """Answers by condition, widened and with sets whose thresholds were learned on the other folds."""
     bus = {one.condition: np.zeros_like(one.probabilities) for one in degraded}
     sets = {one.condition: {c: np.zeros(one.probabilities.shape, dtype=bool) for c in COVERAGES} for one in degraded}
-    for fold in np.unique(train.fold):
+    folds = np.unique(train.fold)
+    for fold, found in zip(folds, each(workers, partial(_served, train, degraded), [(f,) for f in folds]), strict=True):
         rows = train.fold == fold
-        widening = Widening.fit(train.bus, degraded, ~rows)
-        widened = [widening.of_degraded(one) for one in degraded]
-        learned = GradedSets.fit([(answers[~rows], hot[~rows]) for answers, hot in widened], train.bus[~rows])
-        for one, (answers, temperatures) in zip(degraded, widened, strict=True):
-            bus[one.condition][rows] = answers[rows]
-            for coverage in COVERAGES:
-                sets[one.condition][coverage][rows] = learned.of(answers[rows], coverage, temperatures[rows])
+        for name, answers in found.items():
+            bus[name][rows] = answers.bus
+            for coverage, inside in answers.sets.items():
+                sets[name][coverage][rows] = inside
     return {name: Answers(bus[name], sets[name]) for name in bus}
+
+
+def _served(train: LabelledSpectra, degraded: Sequence[Degraded], fold: int) -> dict[str, Answers]:
+    """The same for one fold's spectra."""
+    rows = train.fold == fold
+    widening = Widening.fit(train.bus, degraded, ~rows)
+    widened = [widening.of_degraded(one) for one in degraded]
+    learned = GradedSets.fit([(answers[~rows], hot[~rows]) for answers, hot in widened], train.bus[~rows])
+    return {
+        one.condition: Answers(answers[rows], {c: learned.of(answers[rows], c, hot[rows]) for c in COVERAGES})
+        for one, (answers, hot) in zip(degraded, widened, strict=True)
+    }
 
 
 def by_condition(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from astrd import workers as spread
-from astrd.catalogue import EPOCHS, MODELS, TUNED
+from astrd.catalogue import CANDIDATES, EPOCHS, MODELS, TUNED
 from astrd.dataset import DataSource
 from astrd.tracking import Tag, flow_run, log_to_run, tag_run
 from astrd.tuning import CNN_TRIALS, SVM_TRIALS
@@ -24,6 +25,9 @@ from tasks.promote import Promotion, promote
 from tasks.train import TrainedModel, train_model
 from tasks.tune import tune
 
+# Two searches, the discovery and three candidates take long, and one of these waits for a search; the rest are short.
+_STEPS_AT_ONCE: Final = 8
+
 
 @dataclass(frozen=True)
 class PipelineResult:
@@ -37,7 +41,7 @@ class PipelineResult:
     audit: Audit
 
 
-@flow(name="pipeline", task_runner=ThreadPoolTaskRunner(max_workers=4))
+@flow(name="pipeline", task_runner=ThreadPoolTaskRunner(max_workers=_STEPS_AT_ONCE))
 def pipeline(
     source: SourceOption = "auto",
     mirror: MirrorOption = "",
@@ -63,15 +67,13 @@ def pipeline(
             "svm": tune.submit(run_id, "svm", features, svm_trials, epochs, storage, seed, address),
         }
         discovery = cluster.submit(run_id, features, raw, seed, epochs, address)
-        trained = [
-            train_model.submit(run_id, name, features, seed, epochs, address=address)
-            for name in MODELS
-            if name not in TUNED
-        ] + [
-            train_model.submit(run_id, name, features, seed, epochs, searches[search].result().params, address)
-            for name, search in TUNED.items()
-        ]
-        models = tuple(future.result() for future in trained)
+        trained = {
+            name: train_model.submit(
+                run_id, name, features, seed, epochs, searches[TUNED[name]] if name in TUNED else None, address
+            )
+            for name in sorted(MODELS, key=CANDIDATES.__contains__, reverse=True)  # those that take longest begin first
+        }
+        models = tuple(trained[name].result() for name in MODELS)
 
         log_to_run(run_id, metrics=_best_scores(models))
         audited = audit(run_id, run_id, features, raw)

@@ -38,4 +38,4 @@ def tune(
     name = next(name for name, kind in TUNED.items() if kind == model)
     with flow_run("tune", {Tag.DATA_SOURCE: features.data_source}) as run_id, cluster(scheduler, workers) as address:
         found = search(run_id, model, features, trials, epochs, storage, seed, address)
-        return train_model(run_id, name, features, seed, epochs, found.params, address)
+        return train_model(run_id, name, features, seed, epochs, found, address)

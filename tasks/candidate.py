@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from astrd import metrics, plots, registry, stress, stress_figures
@@ -15,7 +17,7 @@ from astrd.evaluation import CrossValidation
 from astrd.smoothing import WAVELENGTH
 from astrd.spectrum import Spectrum
 from astrd.tracking import StepRun
-from astrd.workers import Workers
+from astrd.workers import Workers, each
 
 
 def log_candidate(
@@ -38,11 +40,11 @@ def log_candidate(
     raw = _raw_spectra(features, train)
     temperature = fit_bus_temperature(train, validation.probabilities)
     degraded = degrade(train, raw, validation.fitted, temperature, workers)
-    calibration = Calibration.fit(train, validation.probabilities, degraded)
+    (calibration,) = each(workers, Calibration.fit, [(train, validation.probabilities, degraded)])
     classifier = registry.log_candidate(fitted, calibration, Archive.of(table), train, _request(test))
     _log_calibration(run, name, train, validation, calibration, degraded[0])
     draws = stress.by_draws(train, raw, validation.fitted, workers)
-    _log_stress(run, name, train, degraded, draws)
+    _log_stress(run, name, train, degraded, stress.served(train, degraded, workers), draws)
     return classifier
 
 
@@ -84,9 +86,9 @@ def _log_stress(
     name: str,
     train: LabelledSpectra,
     degraded: list[Degraded],
+    answers: Mapping[str, stress.Answers],
     draws: pd.DataFrame,
 ) -> None:
-    answers = stress.served(train, degraded)
     conditions = stress.by_condition(train, answers, degraded)
     classes = stress.by_class(train, answers[degraded[0].condition])
     strangers = stress.by_stranger(train, degraded[0].outlier_score)

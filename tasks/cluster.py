@@ -31,6 +31,7 @@ from astrd.smoothing import WAVELENGTH, smoothed_uncertainty
 from astrd.taxonomy import BUS_CLASSES, MAIN_GROUPS
 from astrd.tracking import StepRun, Tag
 from astrd.workers import Workers, workers_at
+from tasks.priority import Priority
 from tasks.progress import Step, step
 
 Advance = Callable[[int], None]
@@ -98,7 +99,7 @@ def cluster(
     with (
         step("cluster", parts) as shown,
         tracking.step_run(parent_run_id, "cluster", "cluster") as run,
-        workers_at(address) as workers,
+        workers_at(address, Priority.MUCH_AFTERWARDS) as workers,
     ):
         run.log_dataset(raw, "noise", "raw")
         run.log_dataset(features, "clustering", "features")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 from prefect import task
@@ -22,7 +21,9 @@ from astrd.taxonomy import Target
 from astrd.tracking import StepRun, Tag
 from astrd.workers import workers_at
 from tasks.candidate import log_candidate
+from tasks.priority import Priority
 from tasks.progress import Step, step
+from tasks.tune import TunedParams
 
 
 @dataclass(frozen=True)
@@ -43,27 +44,28 @@ def train_model(
     features: DatasetRef,
     seed: int,
     epochs: int,
-    params: Mapping[str, Any] | None = None,
+    search: TunedParams | None = None,
     address: str = "",
 ) -> TrainedModel:
     """Cross-validate a model of the catalogue, fit it to the whole training part, test it and log all of it.
 
     Parameters
     ----------
-    params
-        Hyperparameters that a search found, for the models that need them.
+    search
+        What was found by the search that a model needs.
     address
         Of the Dask cluster that learns; empty: this process.
     """
     started = time.perf_counter()
+    priority = Priority.MUCH_AFTERWARDS if name in CANDIDATES else Priority.OTHER
     table = features.read()
     train, test = dataset.labelled(table)
     with (
         step(name, FOLDS + 1) as shown,
         tracking.step_run(parent_run_id, "train", name) as run,
-        workers_at(address) as workers,
+        workers_at(address, priority) as workers,
     ):
-        model = catalogue.model(name, Settings(seed, epochs, params))
+        model = catalogue.model(name, Settings(seed, epochs, search.params if search else None))
         run.set_tags({Tag.TARGET: model.target, Tag.MODEL: name, Tag.CANDIDATE: str(name in CANDIDATES).lower()})
         run.log_params(model.params)
         run.log_dataset(features, "training", "features")

@@ -20,13 +20,12 @@ from astrd.taxonomy import Target
 from astrd.tracking import StepRun, Tag
 from astrd.tuning import CNN_SCORE, SVM_SCORE, Trial
 from astrd.workers import workers_at
+from tasks.priority import Priority
 from tasks.progress import Step, step
 
 Search = Literal["cnn", "svm"]
 
 TUNING_FOLDER = "tuning"
-
-_PRIORITY = 1  # of trials before other work: the models that they find wait for them
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def tune(
     with (
         step(f"tune {search}", trials) as shown,
         tuning.one_search_at_a_time(folder),
-        workers_at(address, _PRIORITY) as workers,
+        workers_at(address, kind.priority) as workers,
     ):
         memory = _Memory(folder / "run.json")
         with tracking.step_run(parent_run_id, "tune", f"tune {search}", run_id=memory.open_run()) as run:
@@ -118,11 +117,12 @@ class _Kind:
     target: Target
     score: str
     minimise: bool
+    priority: Priority
 
 
 _KINDS: Mapping[str, _Kind] = {
-    "cnn": _Kind("bus_class", CNN_SCORE, minimise=True),
-    "svm": _Kind("main_group", SVM_SCORE, minimise=False),
+    "cnn": _Kind("bus_class", CNN_SCORE, minimise=True, priority=Priority.WAITED_FOR),
+    "svm": _Kind("main_group", SVM_SCORE, minimise=False, priority=Priority.OTHER),  # what waits for it is short
 }
 
 
