@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from astrd.calibration import at_temperature
 from astrd.dataset import LabelledSpectra
 from astrd.partial import TRUSTED_EXTRAPOLATION, averaged, filled
+from astrd.spectra import checked
 from astrd.spectral_space import SpectralSpace
 from astrd.spectrum import SLACK, Spectrum, channel_noise, channels_outside, smoothed
 from astrd.taxonomy import BUS_CLASSES
@@ -136,10 +137,8 @@ def _cut(low: float, high: float, spectra: Sequence[Spectrum]) -> list[Spectrum]
 
 def _noisier(ratio: int, spectra: Sequence[Spectrum]) -> list[Spectrum]:
     random = np.random.default_rng(_SEED)
-
-    def noisier(spectrum: Spectrum) -> Spectrum:
-        noise = random.standard_normal(len(spectrum.wavelength)) / ratio
-        uncertainty = np.hypot(spectrum.uncertainty, 1 / ratio)
-        return Spectrum.of(spectrum.wavelength, spectrum.reflectance + noise, uncertainty)
-
-    return [noisier(spectrum) for spectrum in spectra]
+    return checked(
+        [spectrum.wavelength for spectrum in spectra],
+        [spectrum.reflectance + random.standard_normal(len(spectrum.wavelength)) / ratio for spectrum in spectra],
+        [np.hypot(spectrum.uncertainty, 1 / ratio) for spectrum in spectra],
+    )

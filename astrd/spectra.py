@@ -71,6 +71,22 @@ def spectra_of(
     return spectra
 
 
+def checked(wavelength: Sequence[Array], reflectance: Sequence[Array], uncertainty: Sequence[Array]) -> list[Spectrum]:
+    """The spectra of rows that are in order, without names.
+
+    Raises
+    ------
+    SpectrumError
+        If one is not.
+    """
+    spectra = []
+    for spectrum in spectra_of(wavelength, reflectance, uncertainty, [""] * len(wavelength)):
+        if isinstance(spectrum, SpectrumError):
+            raise spectrum
+        spectra.append(spectrum)
+    return spectra
+
+
 def channel_faults(reflectance: Array) -> list[str | None]:
     """Why spectra on the 49 channels cannot be classified; None for those that can.
 

@@ -135,9 +135,7 @@ def by_draws(
 
     `auc` is how well that number ranks right answers of a level above wrong ones.
     """
-    random = np.random.default_rng(_SEED)
-    drawn = [raw, *([noisy(spectrum, random) for spectrum in raw] for _ in range(DRAWS))]
-    firsts, *others = in_groups(workers, partial(_answers, train, fitted), drawn, _DRAWS_TOGETHER)
+    firsts, *others = in_groups(workers, partial(_answers, train, raw, fitted), range(DRAWS + 1), _DRAWS_TOGETHER)
     agree = {level: np.sum([answers[level] == first for answers in others], axis=0) for level, first in firsts.items()}
     tables = []
     for level, first in firsts.items():
@@ -152,12 +150,13 @@ def by_draws(
 
 
 def _answers(
-    train: LabelledSpectra, fitted: Sequence[Fitted], surveys: Sequence[Sequence[Spectrum]]
+    train: LabelledSpectra, raw: Sequence[Spectrum], fitted: Sequence[Fitted], draws: Sequence[int]
 ) -> list[dict[Target, NDArray[np.int64]]]:
-    """The labels that the models of the folds give to the spectra of each survey."""
+    """The labels that the models of the folds give to each draw's spectra; 0 is none, but the spectra as observed."""
     found: list[dict[Target, NDArray[np.int64]]] = []
-    for spectra in surveys:
-        reflectance = smoothed(spectra)
+    for draw in draws:
+        random = np.random.default_rng([_SEED, draw])
+        reflectance = smoothed([noisy(spectrum, random) for spectrum in raw] if draw else raw)
         bus = np.zeros((len(train), len(BUS_CLASSES)))
         for fold, model in enumerate(fitted):
             rows = train.fold == fold

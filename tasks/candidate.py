@@ -15,6 +15,7 @@ from astrd.dataset import DatasetRef, LabelledSpectra, labelled, raw_of
 from astrd.degraded import Degraded, degrade
 from astrd.evaluation import CrossValidation
 from astrd.smoothing import WAVELENGTH
+from astrd.spectra import checked
 from astrd.spectrum import Spectrum
 from astrd.tracking import StepRun
 from astrd.workers import Workers, each
@@ -57,7 +58,7 @@ def _raw_spectra(features: DatasetRef, spectra: LabelledSpectra) -> list[Spectru
             f"{min(missing)}): make the features again with `python -m flows features`"
         )
     columns = rows.loc[list(spectra.designation), ["wavelength", "reflectance", "uncertainty"]]
-    return [Spectrum.of(*row) for row in columns.itertuples(index=False)]
+    return checked(*(columns[name].tolist() for name in columns))
 
 
 def _log_calibration(
