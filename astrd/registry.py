@@ -28,6 +28,7 @@ from astrd.answers import Provenance
 from astrd.calibrated import Calibration
 from astrd.classifier import Classifier
 from astrd.dataset import LabelledSpectra
+from astrd.effort import recording
 from astrd.onnx_network import OnnxNetwork
 from astrd.promotion import outranks
 from astrd.smoothing import WAVELENGTH
@@ -63,19 +64,21 @@ def log_model(fitted: Fitted, target: Target, example: LabelledSpectra) -> None:
 
     if isinstance(fitted, FittedClassical):
         channels = TensorSpec(np.dtype(np.float64), (-1, len(WAVELENGTH)))
-        mlflow.sklearn.log_model(
-            fitted.estimator,
-            name=MODEL,
-            signature=ModelSignature(Schema([channels]), Schema([TensorSpec(np.dtype(np.int64), (-1,))])),
-            input_example=example.reflectance[:3],
-            pip_requirements=_pins(_CLASSICAL_REQUIREMENTS),
-            code_paths=[str(_PACKAGE)],
-            serialization_format="cloudpickle",  # it holds our own transformers
-        )
+        with recording():
+            mlflow.sklearn.log_model(
+                fitted.estimator,
+                name=MODEL,
+                signature=ModelSignature(Schema([channels]), Schema([TensorSpec(np.dtype(np.int64), (-1,))])),
+                input_example=example.reflectance[:3],
+                pip_requirements=_pins(_CLASSICAL_REQUIREMENTS),
+                code_paths=[str(_PACKAGE)],
+                serialization_format="cloudpickle",  # it holds our own transformers
+            )
     else:
         log_network(fitted.keras_model(), len(LABELS[target]), example)  # type: ignore[attr-defined]
 
 
+@recording()
 def log_network(network: Any, outputs: int, example: LabelledSpectra) -> None:
     """Log a Keras network of 49 channels, which answers with so many numbers, to the active run."""
     import keras
@@ -117,6 +120,7 @@ def log_candidate(
     return classifier
 
 
+@recording()
 def log_classifier(classifier: Classifier, raw_example: pd.DataFrame) -> None:
     """Log what is served to the active run; `raw_example` holds rows as a client would send them."""
     from astrd import served_model

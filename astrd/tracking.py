@@ -33,6 +33,7 @@ from mlflow.entities import Run as Run  # for the annotations of those who read 
 from mlflow.exceptions import MlflowException
 
 from astrd.dataset import DatasetRef
+from astrd.effort import recording
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -136,22 +137,28 @@ def step_run(
 
     A step that raises leaves its run as failed, with the reason in its note.
     """
-    experiment_id = connect()
-    all_tags = {Tag.STEP: step, Tag.SOURCE_NAME: f"flows {step}", **(tags or {})}
-    if run_id:
-        _close_parent(run_id)
-        mlflow.MlflowClient().set_tag(run_id, Tag.PARENT, parent_run_id)
-        run = mlflow.start_run(run_id=run_id, nested=True, tags=all_tags)
-    else:
-        run = mlflow.start_run(
-            experiment_id=experiment_id, run_name=name, parent_run_id=parent_run_id, nested=True, tags=all_tags
-        )
+    with recording():
+        run = _started(parent_run_id, step, name, tags, run_id)
     with run, _open(run.info.run_id):
         try:
             yield StepRun(run.info.run_id)
         except Exception as error:
             mlflow.set_tag("mlflow.note.content", f"Failed: {type(error).__name__}: {error}")
             raise
+
+
+def _started(
+    parent_run_id: str, step: str, name: str, tags: Mapping[str, str] | None, run_id: str | None
+) -> mlflow.ActiveRun:
+    experiment_id = connect()
+    all_tags = {Tag.STEP: step, Tag.SOURCE_NAME: f"flows {step}", **(tags or {})}
+    if run_id:
+        _close_parent(run_id)
+        mlflow.MlflowClient().set_tag(run_id, Tag.PARENT, parent_run_id)
+        return mlflow.start_run(run_id=run_id, nested=True, tags=all_tags)
+    return mlflow.start_run(
+        experiment_id=experiment_id, run_name=name, parent_run_id=parent_run_id, nested=True, tags=all_tags
+    )
 
 
 _open_runs: set[str] = set()
@@ -188,15 +195,19 @@ class StepRun:
 
     run_id: str
 
+    @recording()
     def log_params(self, params: Mapping[str, Any]) -> None:
         mlflow.log_params({key: value for key, value in params.items() if value is not None})
 
+    @recording()
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
         mlflow.log_metrics({key: float(value) for key, value in metrics.items()})
 
+    @recording()
     def set_tags(self, tags: Mapping[str, str]) -> None:
         mlflow.set_tags(dict(tags))
 
+    @recording()
     def log_dataset(self, dataset: DatasetRef, context: str, name: str) -> None:
         """Record which data the run used: where they lie, how they are called, their digest."""
         source = get_dataset_source_from_json(json.dumps({"uri": Path(dataset.path).resolve().as_uri()}), "local")
@@ -204,6 +215,7 @@ class StepRun:
         mlflow.log_input(entry, context=context)
         mlflow.set_tags({Tag.DATA_SOURCE: dataset.data_source, Tag.DATA_SHA256: dataset.sha256})
 
+    @recording()
     def log_curves(self, curves: pd.DataFrame) -> None:
         """Log a table with one row an epoch as metrics with a step, in batches."""
         now = int(time.time() * 1000)
@@ -219,19 +231,24 @@ class StepRun:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / Path(path).name
             figure.savefig(file, dpi=150, bbox_inches="tight")
-            mlflow.log_artifact(str(file), str(Path(path).parent) if "/" in path else None)
+            with recording():
+                mlflow.log_artifact(str(file), str(Path(path).parent) if "/" in path else None)
 
+    @recording()
     def log_table(self, table: pd.DataFrame, path: str) -> None:
         """Log a table as CSV."""
         mlflow.log_text(table.to_csv(index=False), path)
 
+    @recording()
     def log_text(self, text: str, path: str) -> None:
         mlflow.log_text(text, path)
 
+    @recording()
     def log_file(self, path: str | Path, folder: str | None = None) -> None:
         mlflow.log_artifact(str(path), folder)
 
 
+@recording()
 def log_trial(parent_run_id: str, trial: Trial, score_name: str, tags: Mapping[str, str] | None = None) -> None:
     """Log a trial as a child run, once: a trial that is there already is left, half-written ones are made anew."""
     client = mlflow.MlflowClient()

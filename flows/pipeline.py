@@ -8,6 +8,7 @@ from typing import Final
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from astrd import effort
 from astrd import workers as spread
 from astrd.catalogue import CANDIDATES, EPOCHS, MODELS, TUNED
 from astrd.dataset import DataSource
@@ -56,7 +57,7 @@ def pipeline(
 ) -> PipelineResult:
     """Ingest, prepare features, train, tune, cluster, audit the labels, promote the best network; show all of it."""
     with flow_run("pipeline") as run_id, spread.cluster(scheduler, workers) as address:
-        started = spread.processor_seconds(address)
+        started = spread.processor_seconds(address), effort.computed_seconds()
         raw = ingest(run_id, source, mirror, size, seed)
         tag_run(run_id, {Tag.DATA_SOURCE: raw.data_source})
         log_to_run(run_id, {"seed": seed, "trials": trials, "svm_trials": svm_trials, "epochs": epochs})
@@ -80,7 +81,8 @@ def pipeline(
         promotion = promote(run_id, run_id, features)
         found = discovery.result()
         explore(run_id, raw, features)
-        log_to_run(run_id, metrics={"worker_seconds": spread.processor_seconds(address) - started})
+        by_workers, by_steps = spread.processor_seconds(address) - started[0], effort.computed_seconds() - started[1]
+        log_to_run(run_id, metrics={"worker_seconds": by_workers, "step_seconds": by_steps})
         return PipelineResult(run_id, raw.data_source, models, promotion, found, audited)
 
 

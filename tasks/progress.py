@@ -13,6 +13,8 @@ from prefect.logging import get_run_logger
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from astrd import effort
+
 LINE_EVERY = 60.0
 """Seconds between the lines of a step that takes long, where there is no terminal to draw bars in."""
 
@@ -73,7 +75,8 @@ def step(title: str, parts: int | None = None) -> Iterator[Step]:
     started = time.perf_counter()
     end = "failed"
     try:
-        yield shown
+        with effort.computing():
+            yield shown
         end = "done"
     finally:
         seconds = time.perf_counter() - started
