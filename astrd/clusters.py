@@ -7,7 +7,6 @@ flat around its lowest point, where chance decides. If none is stable, it is the
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,14 +17,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
-from sklearn.mixture import GaussianMixture
+from sklearn.metrics import adjusted_mutual_info_score
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from astrd.classical import without_slope
 from astrd.dataset import LabelledSpectra
+from astrd.gaussian_mixture import GaussianMixture, adjusted_rand
 from astrd.taxonomy import BUS_CLASSES, MAIN_GROUPS
 from astrd.workers import InTurn, Workers, in_groups
 
@@ -54,11 +52,11 @@ class Mixture:
 
     @property
     def components(self) -> int:
-        return int(self.mixture.n_components)
+        return self.mixture.components
 
     def memberships(self, coordinates: Array) -> Array:
         """Probability of each cluster, (n, d) to (n, components)."""
-        return np.asarray(self.mixture.predict_proba(self.scaler.transform(coordinates))[:, self._order])
+        return self.mixture.memberships(self.scaler.transform(coordinates))[:, self._order]
 
     def clusters(self, coordinates: Array) -> NDArray[np.int64]:
         """Number of the likeliest cluster, (n, d) to (n,)."""
@@ -66,17 +64,15 @@ class Mixture:
 
     def log_density(self, coordinates: Array) -> Array:
         """Logarithm of the mixture's density, (n, d) to (n,)."""
-        return np.asarray(self.mixture.score_samples(self.scaler.transform(coordinates)))
+        return self.mixture.log_density(self.scaler.transform(coordinates))
 
     def distances(self, coordinates: Array) -> Array:
         """Mahalanobis distance from the centre of each cluster, (n, d) to (n, components)."""
-        offset = self.scaler.transform(coordinates)[:, None] - self.mixture.means_
-        whitened = np.einsum("nkd,kde->nke", offset, self.mixture.precisions_cholesky_)
-        return np.asarray(np.sqrt((whitened**2).sum(axis=2))[:, self._order])
+        return self.mixture.distances(self.scaler.transform(coordinates))[:, self._order]
 
     @property
     def _order(self) -> NDArray[np.int64]:
-        return np.argsort(-self.mixture.weights_, kind="stable")
+        return np.argsort(-self.mixture.weights, kind="stable")
 
 
 @dataclass(frozen=True)
@@ -93,7 +89,7 @@ def fit_mixture(coordinates: Array, components: int, seeds: Sequence[int] = rang
     scaled = scaler.transform(coordinates)
     with threadpool_limits(1):
         fits = [_fit(scaled, components, seed) for seed in seeds]
-    return Mixture(scaler, max(fits, key=lambda fit: fit.lower_bound_))
+    return Mixture(scaler, max(fits, key=lambda fit: fit.lower_bound))
 
 
 def cluster(
@@ -146,11 +142,11 @@ def _fit_components(
     with threadpool_limits(1):  # the matrices are small: sharing them out takes ten times as long
         for components in numbers:
             fits = [_fit(scaled, components, seed) for seed in range(seeds)]
-            best = max(fits, key=lambda fit: fit.lower_bound_)
-            resampled = [_fit(sample, components, seed=0, centres=best.means_) for sample in samples]
-            labels = best.predict(scaled)
-            between_seeds = [adjusted_rand_score(a, b) for a, b in combinations([f.predict(scaled) for f in fits], 2)]
-            to_bootstraps = [adjusted_rand_score(labels, fit.predict(scaled)) for fit in resampled]
+            best = max(fits, key=lambda fit: fit.lower_bound)
+            resampled = [_fit(sample, components, seed=0, centres=best.means) for sample in samples]
+            labels = best.labels(scaled)
+            between_seeds = [adjusted_rand(a, b) for a, b in combinations([fit.labels(scaled) for fit in fits], 2)]
+            to_bootstraps = [adjusted_rand(labels, fit.labels(scaled)) for fit in resampled]
             row = (components, best.bic(scaled), *_mean_and_sd(between_seeds), *_mean_and_sd(to_bootstraps))
             found.append((best, row))
     return found
@@ -172,7 +168,7 @@ def agreement(clusters: NDArray[np.int64], spectra: LabelledSpectra) -> dict[str
     scores = {}
     for level in ("main_group", "bus_class"):
         truth = spectra.codes(level)
-        scores[f"ari_{level}"] = float(adjusted_rand_score(truth, clusters))
+        scores[f"ari_{level}"] = float(adjusted_rand(truth, clusters))
         scores[f"ami_{level}"] = float(adjusted_mutual_info_score(truth, clusters))
     return scores
 
@@ -272,12 +268,7 @@ def in_words(p: float) -> str:
 
 
 def _fit(scaled: Array, components: int, seed: int, centres: Array | None = None) -> GaussianMixture:
-    with warnings.catch_warnings():  # a fit that stops early is only less likely, and the likeliest is taken
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        mixture = GaussianMixture(
-            components, random_state=seed, max_iter=200, reg_covar=_SMALLEST_VARIANCE, means_init=centres
-        )
-        return mixture.fit(scaled)
+    return GaussianMixture.fit(scaled, components, seed, _SMALLEST_VARIANCE, centres)
 
 
 def _mean_and_sd(values: Sequence[float]) -> tuple[float, float]:
