@@ -10,10 +10,11 @@ from astrd.baselines import nearest_neighbours, nearest_template
 from astrd.classical import extra_trees, svm, svm_grid
 from astrd.ensemble import EnsembleModel
 from astrd.evaluation import Model
+from astrd.machine_search import svm_of
 from astrd.network_models import NetworkModel, Recipe
+from astrd.network_search import cnn_of
 from astrd.networks import Architecture, ConvolutionalNetwork, DenseNetwork
 from astrd.taxonomy import Target
-from astrd.tuning import cnn_of, svm_of
 
 EPOCHS: Final = Recipe.epochs
 MEMBERS: Final = 2

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from astrd import dataset, tuning
+from astrd import dataset, network_search
 from astrd.dataset import LabelledSpectra
 from astrd.network_models import Recipe
 from astrd.networks import build
 from astrd.taxonomy import BUS_CLASSES
 from astrd.training import standardisation
+from astrd.tuning import best_of
 from astrd.workers import cluster, workers_at
 from benchmarks.measuring import Comparison, clocked
 from benchmarks.setting import Setting
@@ -55,8 +56,8 @@ def comparisons(setting: Setting) -> Iterator[Comparison]:
 
 def _in_workers(train: LabelledSpectra, trials: int, recipe: Recipe) -> float:
     with tempfile.TemporaryDirectory() as folder, cluster(workers=WORKERS) as address, workers_at(address) as workers:
-        found = tuning.search_cnn(train, "bus_class", Path(folder), trials, recipe, SEED, workers=workers)
-    curves = tuning.best_of(found, minimise=True).curves
+        found = network_search.search_cnn(train, "bus_class", Path(folder), trials, recipe, SEED, workers=workers)
+    curves = best_of(found, minimise=True).curves
     assert curves is not None
     return curves["validation_accuracy"][int(np.argmin(curves["validation_loss"]))]
 
@@ -71,7 +72,7 @@ def _stock(train: LabelledSpectra, trials: int, recipe: Recipe) -> float:
         def _configure_tensorboard_dir(self, *_: object) -> None: ...
 
     def network(space: keras_tuner.HyperParameters) -> keras.Model:
-        architecture, own = tuning.cnn_of(space.values, recipe)
+        architecture, own = network_search.cnn_of(space.values, recipe)
         built = build(architecture, len(BUS_CLASSES), seed=next(seeds))
         built.compile(
             keras.optimizers.AdamW(own.learning_rate, weight_decay=own.weight_decay),
@@ -81,7 +82,7 @@ def _stock(train: LabelledSpectra, trials: int, recipe: Recipe) -> float:
         return built
 
     seeds = itertools.count(SEED)
-    held_out = tuning.held_out(train)
+    held_out = network_search.held_out(train)
     mean, deviation = standardisation(train.reflectance[~held_out])
     x: Any = ((train.reflectance - mean) / deviation).astype(np.float32)
     with tempfile.TemporaryDirectory() as folder:
@@ -89,7 +90,7 @@ def _stock(train: LabelledSpectra, trials: int, recipe: Recipe) -> float:
             network,
             objective="val_loss",
             max_trials=trials,
-            hyperparameters=tuning.space(),
+            hyperparameters=network_search.space(),
             tune_new_entries=False,
             seed=SEED + 1,  # as ours
             directory=folder,

@@ -16,7 +16,7 @@ import pandas as pd
 
 from astrd import simulate, smass
 from astrd.catalogue import EPOCHS
-from astrd.tuning import CNN_TRIALS
+from astrd.network_search import CNN_TRIALS
 from benchmarks.models import TwoForms, find_or_make
 from benchmarks.servers import Servers, served
 from benchmarks.stock import tensorflow_as_it_comes

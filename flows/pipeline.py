@@ -12,8 +12,9 @@ from astrd import effort
 from astrd import workers as spread
 from astrd.catalogue import CANDIDATES, EPOCHS, MODELS, TUNED
 from astrd.dataset import DataSource
+from astrd.machine_search import SVM_TRIALS
+from astrd.network_search import CNN_TRIALS
 from astrd.tracking import Tag, flow_run, log_to_run, tag_run
-from astrd.tuning import CNN_TRIALS, SVM_TRIALS
 from flows.ingest import SURVEY_SIZE, MirrorOption, SeedOption, SizeOption, SourceOption
 from flows.train import EpochsOption, SchedulerOption, WorkersOption
 from flows.tune import StorageOption, SvmTrialsOption, TrialsOption

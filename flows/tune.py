@@ -9,8 +9,8 @@ from typer import Option
 
 from astrd.catalogue import EPOCHS, TUNED
 from astrd.dataset import FEATURES_PATH, DatasetRef
+from astrd.network_search import CNN_TRIALS
 from astrd.tracking import Tag, flow_run
-from astrd.tuning import CNN_TRIALS
 from astrd.workers import cluster
 from flows.ingest import SeedOption
 from flows.train import EpochsOption, SchedulerOption, WorkersOption

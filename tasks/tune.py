@@ -13,12 +13,14 @@ import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from astrd import dataset, plots, tracking, tuning
+from astrd import dataset, machine_search, network_search, plots, tracking, tuning
 from astrd.catalogue import Settings, recipe
 from astrd.dataset import DatasetRef
+from astrd.machine_search import SVM_SCORE
+from astrd.network_search import CNN_SCORE
 from astrd.taxonomy import Target
 from astrd.tracking import StepRun, Tag
-from astrd.tuning import CNN_SCORE, SVM_SCORE, Trial
+from astrd.tuning import Trial
 from astrd.workers import workers_at
 from tasks.priority import Priority
 from tasks.progress import Step, step
@@ -97,11 +99,13 @@ def tune(
 
             if search == "cnn":
                 settings = Settings(epochs=epochs)
-                found = tuning.search_cnn(train, kind.target, folder, trials, recipe(settings), seed, on_trial, workers)
+                found = network_search.search_cnn(
+                    train, kind.target, folder, trials, recipe(settings), seed, on_trial, workers
+                )
             else:
                 url = storage or f"sqlite:///{tracking.store_folder() / 'optuna.db'}"
                 study = f"{key}-{run.run_id[:8]}"
-                found = tuning.search_svm(train, kind.target, url, study, trials, seed, on_trial, workers)
+                found = machine_search.search_svm(train, kind.target, url, study, trials, seed, on_trial, workers)
             try:
                 best = _log_search(run, found, kind)
             except tuning.AllTrialsFailed:

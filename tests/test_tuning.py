@@ -15,12 +15,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from astrd import dataset, simulate, tuning
+from astrd import dataset, machine_search, network_search, simulate
 from astrd.classical import ClassicalModel
 from astrd.dataset import LabelledSpectra
 from astrd.evaluation import CrossValidation
+from astrd.machine_search import search_svm
 from astrd.network_models import NetworkModel, Recipe
-from astrd.tuning import AllTrialsFailed, Trial, best_of, importances, one_search_at_a_time, search_cnn, search_svm
+from astrd.network_search import search_cnn
+from astrd.tuning import AllTrialsFailed, Trial, best_of, importances, one_search_at_a_time
 
 ROOT = Path(__file__).parents[1]
 QUICK = Recipe(epochs=2)
@@ -58,7 +60,7 @@ def instant_folds(monkeypatch: pytest.MonkeyPatch) -> None:
     def cross_validate(model: ClassicalModel, train: LabelledSpectra) -> CrossValidation:
         return CrossValidation(np.empty(0), {"main_weighted_f1": (score_of(model.params),) * 5}, ())
 
-    monkeypatch.setattr(tuning, "cross_validate", cross_validate)
+    monkeypatch.setattr(machine_search, "cross_validate", cross_validate)
 
 
 def cnn(train: LabelledSpectra, folder: Path, trials: int = 3, seed: int = 0, **callbacks: Any) -> list[Trial]:
@@ -112,7 +114,7 @@ def test_a_network_search_killed_at_any_write_goes_on_as_if_nothing_had_been(
     few: LabelledSpectra, tmp_path: Path, instant_networks: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = cnn(few, tmp_path / "whole")
-    write = tuning.replace_text
+    write = network_search.replace_text
 
     def killed_at(last: int) -> Callable[[Path, str], None]:
         writes = 0
@@ -129,13 +131,13 @@ def test_a_network_search_killed_at_any_write_goes_on_as_if_nothing_had_been(
     moments = 0
     while True:
         folder = tmp_path / f"killed-{moments}"
-        monkeypatch.setattr(tuning, "replace_text", killed_at(moments))
+        monkeypatch.setattr(network_search, "replace_text", killed_at(moments))
         try:
             cnn(few, folder)
             break
         except Killed:
             moments += 1
-        monkeypatch.setattr(tuning, "replace_text", write)
+        monkeypatch.setattr(network_search, "replace_text", write)
         told: list[Trial] = []
         assert tried(cnn(few, folder, on_trial=told.append)) == tried(whole) == tried(told)
     assert moments > 3 * 5
@@ -145,7 +147,7 @@ def test_a_network_search_killed_at_any_write_goes_on_as_if_nothing_had_been(
 def test_a_machine_search_cut_short_runs_that_trial_again_and_none_twice(
     few: LabelledSpectra, tmp_path: Path, instant_folds: None, monkeypatch: pytest.MonkeyPatch, ends: int
 ) -> None:
-    quick = tuning.cross_validate
+    quick = machine_search.cross_validate
     begun: list[dict[str, Any]] = []
 
     def interrupted(model: ClassicalModel, train: LabelledSpectra) -> CrossValidation:
@@ -157,7 +159,7 @@ def test_a_machine_search_cut_short_runs_that_trial_again_and_none_twice(
     for _ in range(2):  # the second time cuts short what the first one did
         begun.clear()
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(tuning, "cross_validate", interrupted)
+            patch.setattr(machine_search, "cross_validate", interrupted)
             svm(few, tmp_path, 6)
     cut_short = begun[-1]
     told: list[Trial] = []
@@ -249,7 +251,7 @@ def test_a_failed_trial_is_shown_with_its_error_and_the_search_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(NetworkModel, "fit_with_validation", fails_every_second_time(NetworkModel.fit_with_validation))
-    monkeypatch.setattr(tuning, "cross_validate", fails_every_second_time(tuning.cross_validate))
+    monkeypatch.setattr(machine_search, "cross_validate", fails_every_second_time(machine_search.cross_validate))
     told: list[Trial] = []
     found = search(few, tmp_path, 5, on_trial=told.append)
     assert [trial.failed for trial in found] == [False, True, False, True, False]
@@ -268,7 +270,7 @@ def test_a_search_in_which_all_fail_says_why(
         raise MemoryError("no room for so many filters")
 
     monkeypatch.setattr(NetworkModel, "fit_with_validation", fail)
-    monkeypatch.setattr(tuning, "cross_validate", fail)
+    monkeypatch.setattr(machine_search, "cross_validate", fail)
     found = search(few, tmp_path, 3)
     with pytest.raises(AllTrialsFailed, match=r"all 3 trials failed.*MemoryError: no room for so many filters"):
         best_of(found, minimise=True)
@@ -292,7 +294,7 @@ def test_a_tuned_machine_has_the_params_of_its_trial(few: LabelledSpectra, tmp_p
     found = svm(few, tmp_path, 15)
     assert {trial.params["kernel"] for trial in found} == {"rbf", "poly", "linear"}
     for trial in found:
-        rebuilt = tuning.svm_of(trial.params, "main_group", "tuned").params
+        rebuilt = machine_search.svm_of(trial.params, "main_group", "tuned").params
         assert score_of(rebuilt) == pytest.approx(trial.score), trial.params
 
 
@@ -301,7 +303,7 @@ def test_a_tuned_network_has_the_shape_of_its_trial() -> None:
         "convolutions": 3, "filters": 16, "filter_growth": 1.5, "first_kernel_size": 9, "kernel_size": 3, "units": 48,
         "dropout": 0.2, "learning_rate": 0.002,
     }  # fmt: skip
-    network, recipe = tuning.cnn_of(params, QUICK)
+    network, recipe = network_search.cnn_of(params, QUICK)
     assert network.filters == (16, 24, 36)
     assert network.kernel_sizes == (9, 3, 3)
     assert (network.units, network.dropout) == (48, 0.2)

@@ -16,8 +16,10 @@ from astrd import dataset, simulate, workers
 from astrd.classical import svm
 from astrd.dataset import LabelledSpectra
 from astrd.evaluation import cross_validate
+from astrd.machine_search import search_svm
 from astrd.network_models import Recipe
-from astrd.tuning import Trial, search_cnn, search_svm
+from astrd.network_search import search_cnn
+from astrd.tuning import Trial
 from astrd.workers import InTurn, Workers, as_done, each, in_groups, workers_at
 
 QUICK = Recipe(epochs=2)
