@@ -13,3 +13,5 @@ class Priority(IntEnum):
     """The step goes on for long when its workers are done."""
     WAITED_FOR = 2
     """Another step cannot begin before."""
+    SHORT = 3
+    """Done within a second: others hardly wait for it."""

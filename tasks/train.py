@@ -11,7 +11,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from astrd import catalogue, dataset, metrics, plots, registry, tracking
-from astrd.catalogue import CANDIDATES, Settings
+from astrd.catalogue import BASELINES, CANDIDATES, Settings
 from astrd.classical import FittedClassical
 from astrd.dataset import FOLDS, DatasetRef, LabelledSpectra
 from astrd.ensemble import FittedEnsemble
@@ -57,13 +57,13 @@ def train_model(
         Of the Dask cluster that learns; empty: this process.
     """
     started = time.perf_counter()
-    priority = Priority.MUCH_AFTERWARDS if name in CANDIDATES else Priority.OTHER
+    priorities = dict.fromkeys(CANDIDATES, Priority.MUCH_AFTERWARDS) | dict.fromkeys(BASELINES, Priority.SHORT)
     table = features.read()
     train, test = dataset.labelled(table)
     with (
         step(name, FOLDS + 1) as shown,
         tracking.step_run(parent_run_id, "train", name) as run,
-        workers_at(address, priority) as workers,
+        workers_at(address, priorities.get(name, Priority.OTHER)) as workers,
     ):
         model = catalogue.model(name, Settings(seed, epochs, search.params if search else None))
         run.set_tags({Tag.TARGET: model.target, Tag.MODEL: name, Tag.CANDIDATE: str(name in CANDIDATES).lower()})
