@@ -71,7 +71,7 @@ class Answers:
             "main_group_draw_share": None if self.shares is None else self.shares[rows, best_main],
             "bus_class_draw_share": None if self.shares is None else self.shares[rows, len(MAIN_GROUPS) + best_bus],
             "note": self.note,
-            **_by_label("probability", np.hstack([main, self.bus])),
+            **_by_label("probability", main, self.bus),
         }
         return columns if self.shares is None else columns | _by_label("draw_share", self.shares)
 
@@ -106,16 +106,16 @@ class _Listed:
         return pa.ListArray.from_arrays(pa.array(offsets), self.entries.in_arrow())
 
 
-def _by_label(what: str, values: Array) -> dict[str, Array]:
-    columns = np.ascontiguousarray(values.T)  # of which Arrow takes each as it lies
+def _by_label(what: str, *values: Array) -> dict[str, Array]:
+    columns = [column for part in values for column in np.ascontiguousarray(part.T)]  # Arrow takes each as it lies
     return {f"{what}_{label}": column for label, column in zip(ANSWER_LABELS, columns, strict=True)}
 
 
 def _by_probability(probabilities: Array, inside: Mask) -> _Listed:
     """The classes inside each set, the likeliest first."""
-    order = np.argsort(-probabilities, axis=1, kind="stable")
-    ordered = np.take_along_axis(inside, order, axis=1)
-    return _Listed(_Named(BUS_CLASSES, order[ordered]), ordered.sum(axis=1).cumsum())
+    rows, codes = np.divmod(np.flatnonzero(inside), len(BUS_CLASSES))
+    order = np.lexsort((-probabilities[rows, codes], rows))  # a set holds few classes: not all 26 need be sorted
+    return _Listed(_Named(BUS_CLASSES, codes[order]), inside.sum(axis=1).cumsum())
 
 
 def _in_pandas(values: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.special import softmax
 
@@ -38,7 +39,7 @@ ARCHIVE_FILE: Final = "archive.npz"
 
 DEFAULT_DRAWS: Final = 0
 _DRAW_SEED: Final = 0
-_AT_ONCE: Final = 10_000  # spectra of a survey: memory for larger arrays is fetched anew for each of them
+_AT_ONCE: Final = 2000  # spectra of a survey: their arrays stay in the processor's cache; ten times as many do not
 _MAY_BE_Q: Final = "near the published mean of class Q, of which the model saw no spectrum: it may be one"
 
 
@@ -128,7 +129,7 @@ class Classifier:
 
     def classify_channels(
         self, reflectance: Array, designation: Sequence[str], coverage: float = DEFAULT_COVERAGE
-    ) -> pd.DataFrame:
+    ) -> pa.Table:
         """Classify spectra that lie on the 49 channels already, as smooth as `bus_smoothing` makes them.
 
         Parameters
@@ -142,8 +143,8 @@ class Classifier:
 
         Returns
         -------
-        DataFrame
-            As of `classify`, without draws.
+        Table
+            Of Arrow, in which lists of classes are no objects: as of `classify`, without draws.
 
         Raises
         ------
@@ -152,14 +153,14 @@ class Classifier:
         ValueError
             If the coverage is not between 0 and 1.
         """
-        for row, fault in enumerate(channel_faults(reflectance)):
-            if fault:
-                raise SpectrumError(f"row {row}: {fault}")
-        parts = [
-            self.channel_answers(reflectance[i : i + _AT_ONCE], designation[i : i + _AT_ONCE], coverage).frame()
-            for i in range(0, max(len(reflectance), 1), _AT_ONCE)
-        ]
-        return pd.concat(parts, ignore_index=True)
+        tables = []
+        for start in range(0, max(len(reflectance), 1), _AT_ONCE):
+            rows = slice(start, start + _AT_ONCE)
+            for row, fault in enumerate(channel_faults(reflectance[rows]), start):
+                if fault:
+                    raise SpectrumError(f"row {row}: {fault}")
+            tables.append(self.channel_answers(reflectance[rows], designation[rows], coverage).table())
+        return pa.concat_tables(tables)
 
     def channel_answers(
         self, reflectance: Array, designation: Sequence[str], coverage: float = DEFAULT_COVERAGE
@@ -201,11 +202,10 @@ class Classifier:
             ("filled with what the archive's spectra have there", missing),
         ):
             for pattern, rows in by_pattern(channels):
-                if pattern.any():
-                    share = f"{pattern.sum()} of {len(WAVELENGTH)} channels"
-                    note = f"outside the data, {how}: {_ranges(pattern)} µm ({share})"
-                    for row in rows:
-                        notes[row] = _and(notes[row], note)
+                share = f"{pattern.sum()} of {len(WAVELENGTH)} channels"
+                note = f"outside the data, {how}: {_ranges(pattern)} µm ({share})"
+                for row in rows:
+                    notes[row] = _and(notes[row], note)
         return _Seen(filled(self.calibration.space, reflectance, missing), missing, noise, notes)
 
     def _widened_bus_probabilities(self, seen: _Seen) -> tuple[Array, Array]:

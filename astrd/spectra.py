@@ -79,6 +79,17 @@ def channel_faults(reflectance: Array) -> list[str | None]:
     reflectance
         Shape (n, 49), relative to any level; NaN in the channels before the first and after the last that was seen.
     """
+    faults: list[str | None] = [None] * len(reflectance)
+    level = reflectance[:, NORMALISATION_CHANNEL]
+    largest = np.abs(reflectance).max(axis=1)  # NaN where one is, and so in doubt
+    in_order = (largest < LARGEST) & (level >= 1 / LARGEST) & (largest <= MOST_TIMES_LEVEL * level)
+    in_doubt = np.flatnonzero(~in_order)
+    for row, fault in zip(in_doubt.tolist(), _channel_faults(reflectance[in_doubt]), strict=True):
+        faults[row] = fault
+    return faults
+
+
+def _channel_faults(reflectance: Array) -> list[str | None]:
     rows = np.arange(len(reflectance))
     seen = ~np.isnan(reflectance)
     first, last = seen.argmax(axis=1), len(WAVELENGTH) - 1 - seen[:, ::-1].argmax(axis=1)

@@ -27,8 +27,8 @@ Array = NDArray[np.float64]
 Layout = Literal["raw", "channels", "channel columns"]
 
 CHANNEL_COLUMNS: Final = tuple(f"{wavelength:.2f}" for wavelength in WAVELENGTH)
-BATCH_ROWS: Final = 4096
-"""Spectra in memory at once: the working set of a batch stays in the processor's cache, or near it."""
+BATCH_ROWS: Final = 2048
+"""Spectra in memory at once: a batch's working set stays in the processor's cache; that of twice as many does not."""
 
 _SUFFIXES: Final = (".parquet", ".parq", ".pq")
 _READ_BUFFER: Final = 1 << 20  # bytes of a column read at once: a row group of any size does not fill the memory
