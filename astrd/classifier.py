@@ -114,18 +114,27 @@ class Classifier:
         ValueError
             If the coverage is not between 0 and 1, or the number of draws is negative.
         """
-        answers, seen = self._classified(spectra, coverage, draws)
-        frame = answers.frame()
-        if explain:
-            why = explanation(spectra, seen.reflectance, ~seen.missing, answers.bus.argmax(axis=1), self.archive)
-            frame = pd.concat([frame, pd.DataFrame(why, index=frame.index)], axis=1)
-        return frame
+        return self.answers(spectra, coverage, draws, explain).frame()
 
     def answers(
-        self, spectra: Sequence[Spectrum], coverage: float = DEFAULT_COVERAGE, draws: int = DEFAULT_DRAWS
+        self,
+        spectra: Sequence[Spectrum],
+        coverage: float = DEFAULT_COVERAGE,
+        draws: int = DEFAULT_DRAWS,
+        explain: bool = False,
     ) -> Answers:
         """What `classify` puts into a table, as arrays."""
-        return self._classified(spectra, coverage, draws)[0]
+        if draws < 0:
+            raise ValueError(f"expected draws of 0 or more, got {draws}")
+        seen = self._seen(spectra)
+        answers = self._answers([spectrum.designation for spectrum in spectra], seen, coverage)
+        if draws:
+            answers = replace(answers, shares=self._draw_shares(spectra, draws))
+        if explain:
+            bus = answers.bus.argmax(axis=1)
+            why = explanation(spectra, seen.reflectance, ~seen.missing, bus, self.archive)
+            answers = replace(answers, why=why)
+        return answers
 
     def classify_channels(
         self, reflectance: Array, designation: Sequence[str], coverage: float = DEFAULT_COVERAGE
@@ -170,13 +179,6 @@ class Classifier:
         missing = np.isnan(reflectance)
         notes = [""] * len(designation)  # texts, not lists: so many lists keep the garbage collector busy
         return self._answers(designation, self._completed(normalised, missing, missing, None, notes), coverage)
-
-    def _classified(self, spectra: Sequence[Spectrum], coverage: float, draws: int) -> tuple[Answers, _Seen]:
-        if draws < 0:
-            raise ValueError(f"expected draws of 0 or more, got {draws}")
-        seen = self._seen(spectra)
-        answers = self._answers([spectrum.designation for spectrum in spectra], seen, coverage)
-        return (replace(answers, shares=self._draw_shares(spectra, draws)) if draws else answers), seen
 
     def _answers(self, designation: Sequence[str], seen: _Seen, coverage: float) -> Answers:
         bus, temperatures = self._widened_bus_probabilities(seen)

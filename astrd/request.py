@@ -25,6 +25,9 @@ PARQUET: Final = "application/vnd.apache.parquet"
 Columns = Mapping[str, Sequence[Any]]
 
 
+_ANY: Final = ("*/*", "application/*")
+
+
 class RequestError(ValueError):
     """A request that cannot be read; the message says what was expected and what came."""
 
@@ -79,6 +82,27 @@ def read(body: bytes, kind: str) -> tuple[Columns, Params]:
     if rows and (missing := [name for name in REQUIRED if name not in columns]):
         raise RequestError(f"expected columns {' and '.join(REQUIRED)}, got no {' and no '.join(missing)}")
     return columns, params
+
+
+def wanted(accept: str) -> str:
+    """The content type, `JSON` or `PARQUET`, of the answers that a client takes.
+
+    Parameters
+    ----------
+    accept
+        Its header `Accept`: JSON without one, Parquet wherever that is named.
+
+    Raises
+    ------
+    RequestError
+        If it takes neither.
+    """
+    named = [one.partition(";")[0].strip() for one in accept.lower().split(",")]
+    if PARQUET in named:
+        return PARQUET
+    if accept.strip() and not {JSON, *_ANY} & set(named):
+        raise RequestError(f"expected Accept to name {JSON} or {PARQUET}, got {accept}")
+    return JSON
 
 
 def spectra_of(columns: Columns) -> list[Spectrum]:

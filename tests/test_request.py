@@ -149,6 +149,27 @@ def test_params_of_another_kind_are_refused_by_name(given: dict[str, Any]) -> No
         Params.of(given)
 
 
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("", JSON),
+        ("*/*", JSON),
+        ("application/*;q=0.8", JSON),
+        ("application/json, text/plain", JSON),
+        (PARQUET, PARQUET),
+        (f"{JSON}, Application/VND.Apache.Parquet", PARQUET),
+    ],
+)
+def test_answers_are_json_unless_parquet_is_named(accept: str, kind: str) -> None:
+    assert request.wanted(accept) == kind
+
+
+@pytest.mark.parametrize("accept", ["text/csv", "text/*, image/png"])
+def test_no_other_form_of_answers_is_given(accept: str) -> None:
+    with pytest.raises(RequestError, match="expected Accept to name application/json or"):
+        request.wanted(accept)
+
+
 def test_no_row_is_refused() -> None:
     with pytest.raises(SpectrumError, match="at least one spectrum"):
         spectra_of(columns())
