@@ -34,7 +34,7 @@ def test_the_channels_run_from_044_to_092() -> None:
 
 
 def test_spectra_of_any_length_in_one_batch_equal_scipys_spline() -> None:
-    lengths = np.random.default_rng(1).integers(5, 200, 300).tolist()  # more than are solved together
+    lengths = np.random.default_rng(1).integers(5, 200, 600).tolist()  # more than are solved together
     spectra = random_spectra([5, 6, *lengths])
     smoothed = bus_smoothing(*spectra)
     for row, (w, r, u) in zip(smoothed, zip(*spectra, strict=True), strict=True):
@@ -44,11 +44,11 @@ def test_spectra_of_any_length_in_one_batch_equal_scipys_spline() -> None:
 
 
 def test_uncertainties_pass_through_as_through_scipys_spline() -> None:
-    spectra = random_spectra([5, 9, *np.random.default_rng(2).integers(5, 200, 270).tolist()])
-    weights = np.random.default_rng(3).normal(size=(272, 49))
+    spectra = random_spectra([5, 9, *np.random.default_rng(2).integers(5, 200, 528).tolist()])
+    weights = np.random.default_rng(3).normal(size=(530, 49))
     smoothed = bus_smoothing(*spectra)
     deviation = propagated(*spectra, weights)
-    for row in (0, 1, 2, 255, 256, 271):
+    for row in (0, 1, 2, 511, 512, 529):
         w, r, u = (values[row] for values in spectra)
         spline = make_smoothing_spline(w, np.eye(len(w)), w=1 / u**2, lam=0.25)
         inside = (w[0] <= WAVELENGTH) & (w[-1] >= WAVELENGTH)
@@ -73,11 +73,26 @@ def test_a_spectrum_does_not_depend_on_its_neighbours() -> None:
     np.testing.assert_allclose(together, alone, rtol=1e-12)
 
 
+def test_spectra_that_share_their_wavelengths_get_what_each_gets_alone() -> None:
+    (w,), _, _ = random_spectra([60])
+    random = np.random.default_rng(4)
+    reflectance, uncertainty = list(random.normal(1, 0.02, (600, 60))), list(random.uniform(0.003, 0.05, (600, 60)))
+    smoothed = bus_smoothing([w] * 600, reflectance, uncertainty)
+    sigmas = smoothed_uncertainty([w] * 3, reflectance[:3], uncertainty[:3])
+    for row in (0, 1, 511, 512, 599):
+        alone = ([w], [reflectance[row]], [uncertainty[row]])
+        np.testing.assert_array_equal(smoothed[row], bus_smoothing(*alone)[0])
+        if row < 3:
+            np.testing.assert_allclose(sigmas[row], smoothed_uncertainty(*alone)[0], rtol=1e-12)
+    with pytest.raises(ValueError, match=r"^row 0: expected wavelengths that increase strictly"):
+        bus_smoothing([w[::-1]] * 3, reflectance[:3], uncertainty[:3])
+
+
 def test_no_spectra_give_no_rows() -> None:
     assert bus_smoothing([], [], []).shape == (0, 49)
 
 
-@pytest.mark.parametrize("bad", [0, 2, 300])
+@pytest.mark.parametrize("bad", [0, 2, 600])
 @pytest.mark.parametrize(
     ("column", "change", "message"),
     [
