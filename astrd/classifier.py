@@ -24,8 +24,8 @@ from astrd.explanation import explanation
 from astrd.onnx_network import OnnxNetwork
 from astrd.partial import TRUSTED_EXTRAPOLATION, averaged, by_pattern, filled
 from astrd.smoothing import NORMALISATION_CHANNEL, WAVELENGTH
-from astrd.spectra import channel_faults
-from astrd.spectrum import Spectrum, SpectrumError, channel_noise, channels_outside, noisy, smoothed
+from astrd.spectra import Spectra, channel_faults, channel_noise, channels_outside, smoothed
+from astrd.spectrum import Spectrum, SpectrumError, noisy
 from astrd.taxonomy import BUS_CLASSES, MAIN_GROUPS, ROLL_UP
 from astrd.unlearned import resembles_q
 from astrd.widening import flattened
@@ -126,8 +126,9 @@ class Classifier:
         """What `classify` puts into a table, as arrays."""
         if draws < 0:
             raise ValueError(f"expected draws of 0 or more, got {draws}")
-        seen = self._seen(spectra)
-        answers = self._answers([spectrum.designation for spectrum in spectra], seen, coverage)
+        together = Spectra.of(spectra)
+        seen = self._seen(together)
+        answers = self._answers(together.designation, seen, coverage)
         if draws:
             answers = replace(answers, shares=self._draw_shares(spectra, draws))
         if explain:
@@ -191,9 +192,10 @@ class Classifier:
         return Answers(designation, bus, sets, outlier, (outlier > 1) | like_q, notes)
 
     def _seen(self, spectra: Sequence[Spectrum]) -> _Seen:
-        outside, missing = (channels_outside(spectra, margin) for margin in (0.0, TRUSTED_EXTRAPOLATION))
-        notes = ["; ".join(spectrum.notes) for spectrum in spectra]
-        return self._completed(smoothed(spectra), outside, missing, channel_noise(spectra), notes)
+        together = Spectra.of(spectra)
+        outside, missing = (channels_outside(together, margin) for margin in (0.0, TRUSTED_EXTRAPOLATION))
+        notes = ["; ".join(notes) for notes in together.notes]
+        return self._completed(smoothed(together), outside, missing, channel_noise(together), notes)
 
     def _completed(
         self, reflectance: Array, outside: Mask, missing: Mask, noise: Array | None, notes: list[str]

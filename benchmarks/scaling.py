@@ -22,8 +22,8 @@ from astrd import registry, simulate, survey, tracking
 from astrd.classifier import Classifier
 from astrd.conformal import DEFAULT_COVERAGE
 from astrd.scoring import CLASSIFIED, MODEL_FOLDER, PARTITION_ROWS, Scoring, Settings, as_parquet
-from astrd.spectra import channel_faults, spectra_of
-from astrd.spectrum import Spectrum, smoothed
+from astrd.spectra import channel_faults, smoothed, spectra_of
+from astrd.spectrum import Spectrum
 from astrd.survey import BATCH_ROWS, Partition, Survey
 from astrd.survey_batch import score_batch
 from astrd.tracking import REGISTERED_CNN, Alias

@@ -23,7 +23,8 @@ from astrd.network_models import FittedNetwork, NetworkModel, Recipe
 from astrd.networks import ConvolutionalNetwork, to_onnx
 from astrd.onnx_network import OnnxNetwork
 from astrd.partial import TRUSTED_EXTRAPOLATION
-from astrd.spectrum import Spectrum, SpectrumError, channels_outside
+from astrd.spectra import channels_outside
+from astrd.spectrum import Spectrum, SpectrumError
 from astrd.taxonomy import BUS_CLASSES, MAIN_GROUP_OF, MAIN_GROUPS
 
 Parts = tuple[LabelledSpectra, LabelledSpectra]
