@@ -12,6 +12,7 @@ and eliminating it row by row costs a few NumPy operations a knot, whatever the 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -222,6 +223,15 @@ def _solved(knots: _Knots, right: Array) -> Array:
     first = np.where(free[1:], first, 0.0)
     second = np.where(free[2:], second, 0.0)
 
+    rows = (diagonal, first, second, gamma)
+    if right.shape[1] == 1:  # numbers instead of rows of one: a fifth of the time, to the same bits
+        with contextlib.suppress(ZeroDivisionError):  # rows divide by 0 without ado, and what comes is refused later
+            return np.pad(np.array(_eliminated(*(row.ravel().tolist() for row in rows)))[:, None], ((1, 1), (0, 0)))
+    return np.pad(_eliminated(*rows), ((1, 1), (0, 0)))
+
+
+def _eliminated(diagonal: Any, first: Any, second: Any, gamma: Any) -> Any:
+    """Solve for `gamma` in its place; all are overwritten. Entries are rows, of one number a spectrum, or numbers."""
     unknowns = len(diagonal)
     for j in range(unknowns):  # forward: D stays in `diagonal`, L in `first` and `second`
         if j + 1 < unknowns:
@@ -236,12 +246,13 @@ def _solved(knots: _Knots, right: Array) -> Array:
             diagonal[j + 2] -= lower * second[j]
             gamma[j + 2] -= lower * gamma[j]
             second[j] = lower
-    gamma /= diagonal
-    for j in reversed(range(unknowns - 1)):
-        gamma[j] -= first[j] * gamma[j + 1]
+    for j in reversed(range(unknowns)):
+        gamma[j] /= diagonal[j]
+        if j + 1 < unknowns:
+            gamma[j] -= first[j] * gamma[j + 1]
         if j + 2 < unknowns:
             gamma[j] -= second[j] * gamma[j + 2]
-    return np.pad(gamma, ((1, 1), (0, 0)))
+    return gamma
 
 
 @dataclass(frozen=True)

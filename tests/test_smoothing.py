@@ -88,6 +88,23 @@ def test_spectra_that_share_their_wavelengths_get_what_each_gets_alone() -> None
         bus_smoothing([w[::-1]] * 3, reflectance[:3], uncertainty[:3])
 
 
+@pytest.mark.parametrize("size", [1e0, 1e5, 1e20, 1e40])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_uncertainties_of_any_size_end_alike_alone_and_beside_another(size: float) -> None:
+    uncertainty = 0.01 * np.where(np.arange(49) % 2, size, 1 / size)
+
+    def end(spectra: int) -> bytes | str:
+        try:
+            return bus_smoothing([WAVELENGTH] * spectra, [1 + WAVELENGTH] * spectra, [uncertainty] * spectra)[
+                0
+            ].tobytes()
+        except ValueError as error:
+            return str(error)
+
+    assert end(1) == end(2)
+    assert isinstance(end(1), str) == (size > 1e10)
+
+
 def test_no_spectra_give_no_rows() -> None:
     assert bus_smoothing([], [], []).shape == (0, 49)
 
