@@ -19,12 +19,13 @@ from scipy.special import softmax
 from astrd.analogues import Archive
 from astrd.answer_table import ANSWER_LABELS, Answers
 from astrd.calibrated import Calibration
+from astrd.channels import channel_faults
 from astrd.conformal import DEFAULT_COVERAGE
 from astrd.explanation import explanation
 from astrd.onnx_network import OnnxNetwork
 from astrd.partial import TRUSTED_EXTRAPOLATION, averaged, by_pattern, filled
 from astrd.smoothing import NORMALISATION_CHANNEL, WAVELENGTH
-from astrd.spectra import Spectra, channel_faults, channel_noise, channels_outside, smoothed
+from astrd.spectra import Spectra, channel_noise, channels_outside, smoothed
 from astrd.spectrum import Spectrum, SpectrumError, noisy
 from astrd.taxonomy import BUS_CLASSES, MAIN_GROUPS, ROLL_UP
 from astrd.unlearned import resembles_q

@@ -24,10 +24,9 @@ REQUIRED: Final = COLUMNS[:2]
 JSON: Final = "application/json"
 PARQUET: Final = "application/vnd.apache.parquet"
 
-Columns = Mapping[str, Sequence[Any]]
-
-
 _ANY: Final = ("*/*", "application/*")
+
+Columns = Mapping[str, Sequence[Any]]
 
 
 class RequestError(ValueError):

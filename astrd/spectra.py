@@ -1,4 +1,4 @@
-"""Many spectra at once: the checks of `Spectrum.of` in bulk, and those of spectra on the 49 channels.
+"""Many spectra at once: what they are together, and the checks of `Spectrum.of` in bulk.
 
 Most spectra of a survey are in order: of finite numbers, wavelengths that increase, and no wide gap. That is found out
 for all of them together; any other goes through `Spectrum.of`, which alone says what is wrong with it.
@@ -6,10 +6,10 @@ for all of them together; any other goes through `Spectrum.of`, which alone says
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from astrd.lists import Lists
 from astrd.smoothing import (
     CHANNEL_WIDTH,
-    NORMALISATION_CHANNEL,
     NORMALISATION_WAVELENGTH,
     WAVELENGTH,
     bus_smoothing,
@@ -29,6 +28,7 @@ from astrd.spectrum import (
     LONGEST,
     MOST_TIMES_LEVEL,
     NEAR,
+    NEEDED_EDGES,
     NEEDED_RANGE,
     NOISE_RANGE,
     NORMALISED_WITHIN,
@@ -41,8 +41,6 @@ from astrd.spectrum import (
 )
 
 Array = NDArray[np.float64]
-
-_NEEDED_EDGES: Final = (NEEDED_RANGE[0] + CHANNEL_WIDTH, NEEDED_RANGE[1] - CHANNEL_WIDTH)
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,78 +168,6 @@ def spectra_of(
     return spectra
 
 
-def channel_faults(reflectance: Array) -> list[str | None]:
-    """Why spectra on the 49 channels cannot be classified; None for those that can.
-
-    Parameters
-    ----------
-    reflectance
-        Shape (n, 49), relative to any level; NaN in the channels before the first and after the last that was seen.
-    """
-    faults: list[str | None] = [None] * len(reflectance)
-    level = reflectance[:, NORMALISATION_CHANNEL]
-    largest = np.abs(reflectance).max(axis=1)  # NaN where one is, and so in doubt
-    in_order = (largest < LARGEST) & (level >= 1 / LARGEST) & (largest <= MOST_TIMES_LEVEL * level)
-    in_doubt = np.flatnonzero(~in_order)
-    for row, fault in zip(in_doubt.tolist(), _channel_faults(reflectance[in_doubt]), strict=True):
-        faults[row] = fault
-    return faults
-
-
-def _channel_faults(reflectance: Array) -> list[str | None]:
-    rows = np.arange(len(reflectance))
-    seen = ~np.isnan(reflectance)
-    first, last = seen.argmax(axis=1), len(WAVELENGTH) - 1 - seen[:, ::-1].argmax(axis=1)
-    inside = (first[:, None] <= np.arange(len(WAVELENGTH))) & (np.arange(len(WAVELENGTH)) <= last[:, None])
-    level = reflectance[:, NORMALISATION_CHANNEL]
-    size = np.where(seen, np.abs(reflectance), 0.0)
-    low, high = np.searchsorted(WAVELENGTH, np.array(_NEEDED_EDGES) - SLACK)
-
-    def at(channel: NDArray[np.int64], row: int) -> str:
-        return f"{WAVELENGTH[channel[row]]:.2f} µm"
-
-    largest, gap = size.argmax(axis=1), (inside & ~seen).argmax(axis=1)
-    checks: tuple[tuple[Any, Callable[[int], str]], ...] = (
-        (~seen.any(axis=1), lambda row: "expected reflectances, got none"),
-        (
-            ~(size[rows, largest] < LARGEST),
-            lambda row: (
-                f"expected finite numbers as reflectance, got {reflectance[row, largest[row]]:g} at {at(largest, row)}"
-            ),
-        ),
-        (
-            (first > low) | (last < high),
-            lambda row: (
-                f"expected channels that cover {NEEDED_RANGE[0]:.2f} to {NEEDED_RANGE[1]:.2f} µm, "
-                f"got {WAVELENGTH[first[row]]:.2f} to {at(last, row)}"
-            ),
-        ),
-        (
-            (inside & ~seen).any(axis=1),
-            lambda row: (
-                f"expected every channel from {WAVELENGTH[first[row]]:.2f} to {at(last, row)}, "
-                f"got none at {at(gap, row)}"
-            ),
-        ),
-        (
-            ~(level >= 1 / LARGEST),
-            lambda row: f"expected a reflectance above 0 at 0.55 µm, where it is normalised; got {level[row]:g}",
-        ),
-        (
-            size[rows, largest] > MOST_TIMES_LEVEL * level,
-            lambda row: (
-                f"expected reflectances of the size of that at 0.55 µm, {level[row]:g}; "
-                f"got {reflectance[row, largest[row]]:g} at {at(largest, row)}"
-            ),
-        ),
-    )
-    faults: list[str | None] = [None] * len(reflectance)
-    for wrong, message in reversed(checks):  # the first fault is the one that is told
-        for row in np.flatnonzero(wrong).tolist():
-            faults[row] = message(row)
-    return faults
-
-
 def _concatenated(arrays: Sequence[Array]) -> Array:
     return np.concatenate(arrays).astype(np.float64, copy=False) if len(arrays) else np.empty(0)
 
@@ -314,8 +240,8 @@ def _in_order(w: Array, r: Array, u: Array, points: NDArray[np.int64]) -> tuple[
         np.logical_and.reduceat(fine, starts)
         & (np.add.reduceat(used, starts, dtype=np.int64) >= FEWEST_POINTS)
         & (first > 0)
-        & (first <= _NEEDED_EDGES[0])
-        & (last >= _NEEDED_EDGES[1])
+        & (first <= NEEDED_EDGES[0])
+        & (last >= NEEDED_EDGES[1])
         & (last <= LONGEST)
         & (level >= np.maximum(LEAST_SIGNAL * doubt, 1 / LARGEST))
     )

@@ -15,6 +15,9 @@ Array = NDArray[np.float64]
 
 FEWEST_POINTS: Final = 10
 NEEDED_RANGE: Final = (0.50, 0.85)
+NEEDED_EDGES: Final = (NEEDED_RANGE[0] + CHANNEL_WIDTH, NEEDED_RANGE[1] - CHANNEL_WIDTH)
+"""µm that the first and the last point have to reach: a channel's width less."""
+
 WIDEST_GAP: Final = 0.1
 MOST_TIMES_LEVEL: Final = 100.0
 LEAST_SIGNAL: Final = 3.0

@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from astrd import survey
 from astrd.answer_table import Answers
+from astrd.channels import channel_faults
 from astrd.classifier import Classifier
-from astrd.spectra import Spectra, channel_faults, spectra_of
+from astrd.spectra import Spectra, spectra_of
 from astrd.spectrum import Spectrum
 from astrd.survey import Layout
 

@@ -11,9 +11,10 @@ import pyarrow as pa
 import pytest
 
 from astrd import simulate
+from astrd.channels import channel_faults
 from astrd.lists import Lists
 from astrd.smoothing import WAVELENGTH
-from astrd.spectra import Spectra, channel_faults, channel_noise, smoothed, spectra_of
+from astrd.spectra import Spectra, channel_noise, smoothed, spectra_of
 from astrd.spectrum import Spectrum, SpectrumError
 
 Points = tuple[Any, Any, Any]
