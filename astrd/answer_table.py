@@ -1,6 +1,6 @@
 """What is answered of many spectra: arrays, and columns of them, in pandas for the library and in Arrow for surveys.
 
-Both are made of one list of columns, and hold the same.
+These, and the records that a server answers, are made of one list of columns, and hold the same.
 """
 
 from __future__ import annotations
@@ -61,6 +61,11 @@ class Answers:
         """One row a spectrum, in the columns that `served_model.SIGNATURE` lists."""
         columns = {name: _in_pandas(values) for name, values in self._columns().items()}
         return pd.DataFrame(columns, index=range(len(self.bus)))
+
+    def records(self) -> list[dict[str, Any]]:
+        """The same as a dictionary a spectrum, of Python's own values."""
+        columns = {name: _in_python(values, len(self.bus)) for name, values in self._columns().items()}
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def table(self) -> pa.Table:
         """The same in Arrow, where no value has to be an object of its own."""
@@ -130,6 +135,13 @@ def _by_probability(probabilities: Array, inside: Mask) -> _Listed:
 
 def _in_pandas(values: Any) -> Any:
     return values.in_pandas() if isinstance(values, _Named | _Listed) else values
+
+
+def _in_python(values: Any, rows: int) -> list[Any]:
+    if values is None:
+        return [None] * rows
+    plain = _in_pandas(values)
+    return list(plain.tolist() if isinstance(plain, np.ndarray) else plain)
 
 
 def _in_arrow(name: str, values: Any, rows: int) -> pa.Array:

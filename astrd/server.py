@@ -178,10 +178,7 @@ async def _body(receive: Receive) -> bytes:
 def _as_json(answers: Answers) -> bytes:
     import orjson
 
-    frame = answers.frame()
-    names = frame.columns.tolist()
-    rows = zip(*(frame[name].tolist() for name in names), strict=True)
-    return orjson.dumps({"predictions": [dict(zip(names, row, strict=True)) for row in rows]})
+    return orjson.dumps({"predictions": answers.records()})
 
 
 def _as_parquet(answers: Answers) -> bytes:
