@@ -12,19 +12,21 @@ from typing import Final, Protocol
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.special import softmax
 
 from astrd.analogues import Archive
 from astrd.answer_table import ANSWER_LABELS, Answers
 from astrd.calibrated import Calibration
+from astrd.channels import channel_faults
 from astrd.conformal import DEFAULT_COVERAGE
 from astrd.explanation import explanation
 from astrd.onnx_network import OnnxNetwork
 from astrd.partial import TRUSTED_EXTRAPOLATION, averaged, by_pattern, filled
 from astrd.smoothing import NORMALISATION_CHANNEL, WAVELENGTH
-from astrd.spectra import channel_faults
-from astrd.spectrum import Spectrum, SpectrumError, channel_noise, channels_outside, noisy, smoothed
+from astrd.spectra import Spectra, channel_noise, channels_outside, smoothed
+from astrd.spectrum import Spectrum, SpectrumError, noisy
 from astrd.taxonomy import BUS_CLASSES, MAIN_GROUPS, ROLL_UP
 from astrd.unlearned import resembles_q
 from astrd.widening import flattened
@@ -38,7 +40,7 @@ ARCHIVE_FILE: Final = "archive.npz"
 
 DEFAULT_DRAWS: Final = 0
 _DRAW_SEED: Final = 0
-_AT_ONCE: Final = 10_000  # spectra of a survey: memory for larger arrays is fetched anew for each of them
+_AT_ONCE: Final = 2000  # spectra of a survey: their arrays stay in the processor's cache; ten times as many do not
 _MAY_BE_Q: Final = "near the published mean of class Q, of which the model saw no spectrum: it may be one"
 
 
@@ -113,22 +115,32 @@ class Classifier:
         ValueError
             If the coverage is not between 0 and 1, or the number of draws is negative.
         """
-        answers, seen = self._classified(spectra, coverage, draws)
-        frame = answers.frame()
-        if explain:
-            why = explanation(spectra, seen.reflectance, ~seen.missing, answers.bus.argmax(axis=1), self.archive)
-            frame = pd.concat([frame, pd.DataFrame(why, index=frame.index)], axis=1)
-        return frame
+        return self.answers(spectra, coverage, draws, explain).frame()
 
     def answers(
-        self, spectra: Sequence[Spectrum], coverage: float = DEFAULT_COVERAGE, draws: int = DEFAULT_DRAWS
+        self,
+        spectra: Sequence[Spectrum],
+        coverage: float = DEFAULT_COVERAGE,
+        draws: int = DEFAULT_DRAWS,
+        explain: bool = False,
     ) -> Answers:
         """What `classify` puts into a table, as arrays."""
-        return self._classified(spectra, coverage, draws)[0]
+        if draws < 0:
+            raise ValueError(f"expected draws of 0 or more, got {draws}")
+        together = Spectra.of(spectra)
+        seen = self._seen(together)
+        answers = self._answers(together.designation, seen, coverage)
+        if draws:
+            answers = replace(answers, shares=self._draw_shares(spectra, draws))
+        if explain:
+            bus = answers.bus.argmax(axis=1)
+            why = explanation(spectra, seen.reflectance, ~seen.missing, bus, self.archive)
+            answers = replace(answers, why=why)
+        return answers
 
     def classify_channels(
         self, reflectance: Array, designation: Sequence[str], coverage: float = DEFAULT_COVERAGE
-    ) -> pd.DataFrame:
+    ) -> pa.Table:
         """Classify spectra that lie on the 49 channels already, as smooth as `bus_smoothing` makes them.
 
         Parameters
@@ -142,8 +154,8 @@ class Classifier:
 
         Returns
         -------
-        DataFrame
-            As of `classify`, without draws.
+        Table
+            Of Arrow, in which lists of classes are no objects: as of `classify`, without draws.
 
         Raises
         ------
@@ -152,14 +164,14 @@ class Classifier:
         ValueError
             If the coverage is not between 0 and 1.
         """
-        for row, fault in enumerate(channel_faults(reflectance)):
-            if fault:
-                raise SpectrumError(f"row {row}: {fault}")
-        parts = [
-            self.channel_answers(reflectance[i : i + _AT_ONCE], designation[i : i + _AT_ONCE], coverage).frame()
-            for i in range(0, max(len(reflectance), 1), _AT_ONCE)
-        ]
-        return pd.concat(parts, ignore_index=True)
+        tables = []
+        for start in range(0, max(len(reflectance), 1), _AT_ONCE):
+            rows = slice(start, start + _AT_ONCE)
+            for row, fault in enumerate(channel_faults(reflectance[rows]), start):
+                if fault:
+                    raise SpectrumError(f"row {row}: {fault}")
+            tables.append(self.channel_answers(reflectance[rows], designation[rows], coverage).table())
+        return pa.concat_tables(tables)
 
     def channel_answers(
         self, reflectance: Array, designation: Sequence[str], coverage: float = DEFAULT_COVERAGE
@@ -169,13 +181,6 @@ class Classifier:
         missing = np.isnan(reflectance)
         notes = [""] * len(designation)  # texts, not lists: so many lists keep the garbage collector busy
         return self._answers(designation, self._completed(normalised, missing, missing, None, notes), coverage)
-
-    def _classified(self, spectra: Sequence[Spectrum], coverage: float, draws: int) -> tuple[Answers, _Seen]:
-        if draws < 0:
-            raise ValueError(f"expected draws of 0 or more, got {draws}")
-        seen = self._seen(spectra)
-        answers = self._answers([spectrum.designation for spectrum in spectra], seen, coverage)
-        return (replace(answers, shares=self._draw_shares(spectra, draws)) if draws else answers), seen
 
     def _answers(self, designation: Sequence[str], seen: _Seen, coverage: float) -> Answers:
         bus, temperatures = self._widened_bus_probabilities(seen)
@@ -188,9 +193,10 @@ class Classifier:
         return Answers(designation, bus, sets, outlier, (outlier > 1) | like_q, notes)
 
     def _seen(self, spectra: Sequence[Spectrum]) -> _Seen:
-        outside, missing = (channels_outside(spectra, margin) for margin in (0.0, TRUSTED_EXTRAPOLATION))
-        notes = ["; ".join(spectrum.notes) for spectrum in spectra]
-        return self._completed(smoothed(spectra), outside, missing, channel_noise(spectra), notes)
+        together = Spectra.of(spectra)
+        outside, missing = (channels_outside(together, margin) for margin in (0.0, TRUSTED_EXTRAPOLATION))
+        notes = ["; ".join(notes) for notes in together.notes]
+        return self._completed(smoothed(together), outside, missing, channel_noise(together), notes)
 
     def _completed(
         self, reflectance: Array, outside: Mask, missing: Mask, noise: Array | None, notes: list[str]
@@ -201,11 +207,10 @@ class Classifier:
             ("filled with what the archive's spectra have there", missing),
         ):
             for pattern, rows in by_pattern(channels):
-                if pattern.any():
-                    share = f"{pattern.sum()} of {len(WAVELENGTH)} channels"
-                    note = f"outside the data, {how}: {_ranges(pattern)} µm ({share})"
-                    for row in rows:
-                        notes[row] = _and(notes[row], note)
+                share = f"{pattern.sum()} of {len(WAVELENGTH)} channels"
+                note = f"outside the data, {how}: {_ranges(pattern)} µm ({share})"
+                for row in rows:
+                    notes[row] = _and(notes[row], note)
         return _Seen(filled(self.calibration.space, reflectance, missing), missing, noise, notes)
 
     def _widened_bus_probabilities(self, seen: _Seen) -> tuple[Array, Array]:

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from astrd.calibration import at_temperature
 from astrd.dataset import LabelledSpectra
 from astrd.partial import TRUSTED_EXTRAPOLATION, averaged, filled
-from astrd.spectra import checked
+from astrd.spectra import channel_noise, channels_outside, checked, smoothed
 from astrd.spectral_space import SpectralSpace
-from astrd.spectrum import SLACK, Spectrum, channel_noise, channels_outside, smoothed
+from astrd.spectrum import SLACK, Spectrum
 from astrd.taxonomy import BUS_CLASSES
 from astrd.workers import InTurn, Workers, each
 

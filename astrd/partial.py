@@ -31,8 +31,7 @@ def filled(space: SpectralSpace, reflectance: Array, missing: Mask) -> Array:
     """Spectra (n, 49) whose missing channels (n, 49) are the ones expected from those that were seen."""
     whole = reflectance.copy()
     for channels, rows in by_pattern(missing):
-        if channels.any():
-            whole[rows] = space.completed(reflectance[rows], channels)
+        whole[rows] = space.completed(reflectance[rows], channels)
     return whole
 
 
@@ -46,15 +45,17 @@ def averaged(
     """Probabilities (n, labels) of spectra (n, 49), averaged over what their missing channels (n, 49) may have been."""
     probabilities = probabilities_of(reflectance)
     for channels, rows in by_pattern(missing):
-        if channels.any():
-            completions = space.completions(reflectance[rows], channels, ways)
-            answers = probabilities_of(completions.reshape(-1, len(WAVELENGTH)))
-            probabilities[rows] = answers.reshape(len(rows), ways, -1).mean(axis=1)
+        completions = space.completions(reflectance[rows], channels, ways)
+        answers = probabilities_of(completions.reshape(-1, len(WAVELENGTH)))
+        probabilities[rows] = answers.reshape(len(rows), ways, -1).mean(axis=1)
     return probabilities
 
 
 def by_pattern(missing: Mask) -> list[tuple[Mask, NDArray[np.int64]]]:
-    """Each pattern of missing channels (49,) that occurs, with the rows that have it."""
-    codes = missing @ _BITS  # one number a pattern: to sort rows of 49 takes longer than the network
+    """Each pattern of missing channels (49,) that occurs, with its rows; rows that miss none are in none."""
+    if not missing.any():  # as in most surveys, and found out at once
+        return []
+    partial = np.flatnonzero(missing.any(axis=1))
+    codes = missing[partial] @ _BITS  # one number a pattern: to sort rows of 49 takes longer than the network
     _, first, place = np.unique(codes, return_index=True, return_inverse=True)
-    return [(missing[row], np.flatnonzero(place == number)) for number, row in enumerate(first)]
+    return [(missing[partial[row]], partial[place == number]) for number, row in enumerate(first)]

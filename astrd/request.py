@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -10,10 +9,13 @@ from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 
 from astrd import spectra
 from astrd.classifier import DEFAULT_DRAWS
 from astrd.conformal import DEFAULT_COVERAGE
+from astrd.lists import Lists
+from astrd.spectra import Spectra
 from astrd.spectrum import Spectrum, SpectrumError
 
 COLUMNS: Final = ("wavelength", "reflectance", "uncertainty", "designation")
@@ -21,6 +23,8 @@ REQUIRED: Final = COLUMNS[:2]
 
 JSON: Final = "application/json"
 PARQUET: Final = "application/vnd.apache.parquet"
+
+_ANY: Final = ("*/*", "application/*")
 
 Columns = Mapping[str, Sequence[Any]]
 
@@ -81,7 +85,28 @@ def read(body: bytes, kind: str) -> tuple[Columns, Params]:
     return columns, params
 
 
-def spectra_of(columns: Columns) -> list[Spectrum]:
+def wanted(accept: str) -> str:
+    """The content type, `JSON` or `PARQUET`, of the answers that a client takes.
+
+    Parameters
+    ----------
+    accept
+        Its header `Accept`: JSON without one, Parquet wherever that is named.
+
+    Raises
+    ------
+    RequestError
+        If it takes neither.
+    """
+    named = [one.partition(";")[0].strip() for one in accept.lower().split(",")]
+    if PARQUET in named:
+        return PARQUET
+    if accept.strip() and not {JSON, *_ANY} & set(named):
+        raise RequestError(f"expected Accept to name {JSON} or {PARQUET}, got {accept}")
+    return JSON
+
+
+def spectra_of(columns: Columns) -> Sequence[Spectrum]:
     """The spectra of a request's rows.
 
     Parameters
@@ -97,17 +122,23 @@ def spectra_of(columns: Columns) -> list[Spectrum]:
     rows = max((len(values) for values in columns.values()), default=0)
     if rows == 0:
         raise SpectrumError("expected at least one spectrum, got an empty list")
-    wavelength, reflectance, uncertainty, designation = (
-        [_as_array(value) for value in columns[name]] if name in columns else [None] * rows for name in COLUMNS
-    )
+    wavelength, reflectance, uncertainty, designation = (_arrays(columns.get(name), rows) for name in COLUMNS)
     names = [str(name or "") for name in designation]
-    found = []
     checked = spectra.spectra_of(wavelength, reflectance, uncertainty, names)
+    if isinstance(checked, Spectra):
+        return checked
+    found = []
     for number, (spectrum, name) in enumerate(zip(checked, names, strict=True)):
         if isinstance(spectrum, SpectrumError):
             raise SpectrumError(f"row {number}{f' ({name})' if name else ''}: {spectrum}")
         found.append(spectrum)
     return found
+
+
+def _arrays(column: Sequence[Any] | None, rows: int) -> Sequence[Any]:
+    if column is None:
+        return [None] * rows
+    return column if isinstance(column, Lists) else [_as_array(value) for value in column]
 
 
 def _as_array(values: Any) -> Any:
@@ -125,14 +156,22 @@ def _as_array(values: Any) -> Any:
 
 
 def _parquet(body: bytes) -> Columns:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(io.BytesIO(body))
+        file = pq.ParquetFile(pa.BufferReader(body), pre_buffer=False)
+        names = [name for name in COLUMNS if name in file.schema_arrow.names]
+        table = file.read(names, use_threads=False).combine_chunks()
     except (pa.ArrowException, OSError) as error:
         raise RequestError(f"expected a Parquet file, got something else: {error}") from error
-    return {name: table[name].to_pandas().tolist() for name in COLUMNS if name in table.column_names}
+    return {name: _values(table[name]) for name in names}
+
+
+def _values(column: pa.ChunkedArray) -> Sequence[Any]:
+    if column.num_chunks == 1 and Lists.holds_numbers(column.type):
+        return Lists.of(column.chunk(0))
+    values: list[Any] = column.to_pandas().tolist()
+    return values
 
 
 def _json(body: bytes) -> tuple[Columns, Params]:

@@ -1,4 +1,4 @@
-"""Many spectra at once: the checks of `Spectrum.of` in bulk, and those of spectra on the 49 channels.
+"""Many spectra at once: what they are together, and the checks of `Spectrum.of` in bulk.
 
 Most spectra of a survey are in order: of finite numbers, wavelengths that increase, and no wide gap. That is found out
 for all of them together; any other goes through `Spectrum.of`, which alone says what is wrong with it.
@@ -6,13 +6,21 @@ for all of them together; any other goes through `Spectrum.of`, which alone says
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from astrd.smoothing import CHANNEL_WIDTH, NORMALISATION_CHANNEL, NORMALISATION_WAVELENGTH, WAVELENGTH
+from astrd.lists import Lists
+from astrd.smoothing import (
+    CHANNEL_WIDTH,
+    NORMALISATION_WAVELENGTH,
+    WAVELENGTH,
+    bus_smoothing,
+)
 from astrd.spectrum import (
     FEWEST_POINTS,
     LARGEST,
@@ -20,6 +28,7 @@ from astrd.spectrum import (
     LONGEST,
     MOST_TIMES_LEVEL,
     NEAR,
+    NEEDED_EDGES,
     NEEDED_RANGE,
     NOISE_RANGE,
     NORMALISED_WITHIN,
@@ -33,35 +42,123 @@ from astrd.spectrum import (
 
 Array = NDArray[np.float64]
 
-_NEEDED_EDGES: Final = (NEEDED_RANGE[0] + CHANNEL_WIDTH, NEEDED_RANGE[1] - CHANNEL_WIDTH)
+
+@dataclass(frozen=True, eq=False)
+class Spectra(Sequence[Spectrum]):
+    """Spectra whose points stand one after the other, so that what is asked of all is found at once.
+
+    `wavelength`, `reflectance` and `uncertainty` have a value a point, of which the spectra have `points` (n,) each;
+    `designation` and `notes` are as of `Spectrum`, one a spectrum.
+    """
+
+    wavelength: Array
+    reflectance: Array
+    uncertainty: Array
+    points: NDArray[np.int64]
+    designation: Sequence[str]
+    notes: Sequence[tuple[str, ...]]
+
+    @classmethod
+    def of(cls, spectra: Sequence[Spectrum]) -> Spectra:
+        """The same spectra, put together."""
+        if isinstance(spectra, Spectra):
+            return spectra
+        points = np.array([len(spectrum.wavelength) for spectrum in spectra], dtype=np.int64)
+        return cls(
+            _concatenated([spectrum.wavelength for spectrum in spectra]),
+            _concatenated([spectrum.reflectance for spectrum in spectra]),
+            _concatenated([spectrum.uncertainty for spectrum in spectra]),
+            points,
+            [spectrum.designation for spectrum in spectra],
+            [spectrum.notes for spectrum in spectra],
+        )
+
+    @cached_property
+    def ends(self) -> NDArray[np.int64]:
+        """The place after each spectrum's last point, shape (n,)."""
+        return self.points.cumsum()
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def __getitem__(self, row: Any) -> Any:
+        end = int(self.ends[row])
+        place = slice(end - int(self.points[row]), end)
+        numbers = (self.wavelength[place], self.reflectance[place], self.uncertainty[place])
+        return Spectrum(*numbers, self.designation[row], self.notes[row])
+
+
+def channels_outside(spectra: Sequence[Spectrum], margin: float) -> NDArray[np.bool_]:
+    """The channels that lie more than `margin` (µm) beyond the ends of each spectrum, shape (n, 49)."""
+    together = Spectra.of(spectra)
+    first = together.wavelength[together.ends - together.points, None]
+    last = together.wavelength[together.ends - 1, None]
+    return (first - margin - SLACK > WAVELENGTH) | (last + margin + SLACK < WAVELENGTH)
+
+
+def smoothed(spectra: Sequence[Spectrum]) -> Array:
+    """Spectra as Bus smoothed them, on the 49 channels, shape (n, 49); see `bus_smoothing`."""
+    together = Spectra.of(spectra)
+    ends = together.ends.tolist()
+    places = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+    return bus_smoothing(
+        *(
+            [values[place] for place in places]
+            for values in (together.wavelength, together.reflectance, together.uncertainty)
+        )
+    )
+
+
+def channel_noise(spectra: Sequence[Spectrum]) -> Array:
+    """1 sigma of a channel (n,), on the average over the channels, if each took up the points that fall to it."""
+    if len(spectra) == 0:
+        return np.empty(0)
+    together = Spectra.of(spectra)
+    wavelength = together.wavelength
+    inside = (wavelength > WAVELENGTH[0] - CHANNEL_WIDTH) & (wavelength < WAVELENGTH[-1] + CHANNEL_WIDTH)
+    each = np.where(inside, together.uncertainty**-2.0, 0.0)
+    information = np.add.reduceat(each, together.ends - together.points)
+    return np.asarray(np.sqrt((~channels_outside(together, 0.0)).sum(axis=1) / information))
 
 
 def spectra_of(
     wavelength: Sequence[Any], reflectance: Sequence[Any], uncertainty: Sequence[Any], designation: Sequence[str]
-) -> list[Spectrum | SpectrumError]:
+) -> Sequence[Spectrum | SpectrumError]:
     """What `Spectrum.of` makes of each row, or says of it, some fifty times faster where spectra are in order.
+
+    They are `Spectra` if all of them are.
 
     Parameters
     ----------
     wavelength, reflectance, uncertainty
         As `Spectrum.of` takes them, one a row.
     """
-    columns = (wavelength, reflectance, _with_estimates(wavelength, reflectance, uncertainty))
     spectra: list[Any] = [None] * len(designation)
-    rows = [row for row, numbers in enumerate(zip(*columns, strict=True)) if _is_long_enough(*numbers)]
+    rows: Sequence[int]
+    if alike := _alike(wavelength, reflectance, uncertainty):
+        rows, estimated, points = range(len(designation)), set[int](), alike[0].points
+        w, r, u = (column.flat for column in alike)
+    else:
+        filled, estimated = _with_estimates(wavelength, reflectance, uncertainty)
+        columns = (wavelength, reflectance, filled)
+        rows = [row for row, numbers in enumerate(zip(*columns, strict=True)) if _is_long_enough(*numbers)]
+        points = np.array([len(wavelength[row]) for row in rows], dtype=np.int64)
+        w, r, u = (_concatenated([column[row] for row in rows]) for column in columns)
     if rows:
-        points = np.array([len(wavelength[row]) for row in rows])
-        w, r, u = (np.concatenate([column[row] for row in rows]).astype(np.float64, copy=False) for column in columns)
         in_order, level = _in_order(w, r, u, points)
         scale = np.where(in_order & (np.abs(level - 1) > NORMALISED_WITHIN), level, 1.0)
-        ends = points.cumsum()
-        relative = u[ends - 1] / np.where(in_order, level, 1.0)
-        r, u = r / scale.repeat(points), u / scale.repeat(points)
-        places = zip(rows, (ends - points).tolist(), ends.tolist(), in_order, relative.tolist(), strict=True)
-        for row, start, end, good, sigma in places:
-            if good:
-                notes = () if columns[2][row] is uncertainty[row] else (estimated_note(sigma),)
-                spectra[row] = Spectrum(w[start:end], r[start:end], u[start:end], designation[row], notes)
+        relative = u[points.cumsum() - 1] / np.where(in_order, level, 1.0)
+        if (scale != 1).any():
+            r, u = r / scale.repeat(points), u / scale.repeat(points)
+        notes = [
+            (estimated_note(sigma),) if row in estimated else ()
+            for row, sigma in zip(rows, relative.tolist(), strict=True)
+        ]
+        found = Spectra(w, r, u, points, [designation[row] for row in rows], notes)
+        if in_order.all() and len(rows) == len(designation):
+            return found
+        for place in np.flatnonzero(in_order).tolist():
+            spectra[rows[place]] = found[place]
     for row, spectrum in enumerate(spectra):
         if spectrum is None:
             try:
@@ -87,69 +184,22 @@ def checked(wavelength: Sequence[Array], reflectance: Sequence[Array], uncertain
     return spectra
 
 
-def channel_faults(reflectance: Array) -> list[str | None]:
-    """Why spectra on the 49 channels cannot be classified; None for those that can.
-
-    Parameters
-    ----------
-    reflectance
-        Shape (n, 49), relative to any level; NaN in the channels before the first and after the last that was seen.
-    """
-    rows = np.arange(len(reflectance))
-    seen = ~np.isnan(reflectance)
-    first, last = seen.argmax(axis=1), len(WAVELENGTH) - 1 - seen[:, ::-1].argmax(axis=1)
-    inside = (first[:, None] <= np.arange(len(WAVELENGTH))) & (np.arange(len(WAVELENGTH)) <= last[:, None])
-    level = reflectance[:, NORMALISATION_CHANNEL]
-    size = np.where(seen, np.abs(reflectance), 0.0)
-    low, high = np.searchsorted(WAVELENGTH, np.array(_NEEDED_EDGES) - SLACK)
-
-    def at(channel: NDArray[np.int64], row: int) -> str:
-        return f"{WAVELENGTH[channel[row]]:.2f} µm"
-
-    largest, gap = size.argmax(axis=1), (inside & ~seen).argmax(axis=1)
-    checks: tuple[tuple[Any, Callable[[int], str]], ...] = (
-        (~seen.any(axis=1), lambda row: "expected reflectances, got none"),
-        (
-            ~(size[rows, largest] < LARGEST),
-            lambda row: (
-                f"expected finite numbers as reflectance, got {reflectance[row, largest[row]]:g} at {at(largest, row)}"
-            ),
-        ),
-        (
-            (first > low) | (last < high),
-            lambda row: (
-                f"expected channels that cover {NEEDED_RANGE[0]:.2f} to {NEEDED_RANGE[1]:.2f} µm, "
-                f"got {WAVELENGTH[first[row]]:.2f} to {at(last, row)}"
-            ),
-        ),
-        (
-            (inside & ~seen).any(axis=1),
-            lambda row: (
-                f"expected every channel from {WAVELENGTH[first[row]]:.2f} to {at(last, row)}, "
-                f"got none at {at(gap, row)}"
-            ),
-        ),
-        (
-            ~(level >= 1 / LARGEST),
-            lambda row: f"expected a reflectance above 0 at 0.55 µm, where it is normalised; got {level[row]:g}",
-        ),
-        (
-            size[rows, largest] > MOST_TIMES_LEVEL * level,
-            lambda row: (
-                f"expected reflectances of the size of that at 0.55 µm, {level[row]:g}; "
-                f"got {reflectance[row, largest[row]]:g} at {at(largest, row)}"
-            ),
-        ),
-    )
-    faults: list[str | None] = [None] * len(reflectance)
-    for wrong, message in reversed(checks):  # the first fault is the one that is told
-        for row in np.flatnonzero(wrong).tolist():
-            faults[row] = message(row)
-    return faults
+def _concatenated(arrays: Sequence[Array]) -> Array:
+    return np.concatenate(arrays).astype(np.float64, copy=False) if len(arrays) else np.empty(0)
 
 
-def _with_estimates(wavelength: Sequence[Any], reflectance: Sequence[Any], uncertainty: Sequence[Any]) -> list[Any]:
-    """The uncertainties, with what `Spectrum.of` estimates in the place of those that are None or empty."""
+def _alike(*columns: Sequence[Any]) -> list[Lists]:
+    """The columns, if the points of all rows can be taken as they lie in them: no list is missing, or too short."""
+    lists = [column for column in columns if isinstance(column, Lists) and column.there.all()]
+    if len(lists) < len(columns) or any(not np.array_equal(one.points, lists[0].points) for one in lists):
+        return []
+    return lists if (lists[0].points >= FEWEST_POINTS).all() else []
+
+
+def _with_estimates(
+    wavelength: Sequence[Any], reflectance: Sequence[Any], uncertainty: Sequence[Any]
+) -> tuple[list[Any], set[int]]:
+    """The uncertainties, with what `Spectrum.of` estimates where one is None or empty; and the rows of these."""
     filled = list(uncertainty)
     rows = [
         row
@@ -158,7 +208,7 @@ def _with_estimates(wavelength: Sequence[Any], reflectance: Sequence[Any], uncer
         and _is_long_enough(wavelength[row], reflectance[row])
     ]
     if not rows:
-        return filled
+        return filled, set()
     points = np.array([len(wavelength[row]) for row in rows])
     w, r = (np.concatenate([column[row] for row in rows]).astype(np.float64) for column in (wavelength, reflectance))
     ends = points.cumsum()
@@ -173,7 +223,7 @@ def _with_estimates(wavelength: Sequence[Any], reflectance: Sequence[Any], uncer
         sigma = noise_of(_medians(second, within, points), smallest)
     for row, count, value in zip(rows, points.tolist(), sigma.tolist(), strict=True):
         filled[row] = np.full(count, value)
-    return filled
+    return filled, set(rows)
 
 
 def _is_long_enough(*columns: Any) -> bool:
@@ -206,8 +256,8 @@ def _in_order(w: Array, r: Array, u: Array, points: NDArray[np.int64]) -> tuple[
         np.logical_and.reduceat(fine, starts)
         & (np.add.reduceat(used, starts, dtype=np.int64) >= FEWEST_POINTS)
         & (first > 0)
-        & (first <= _NEEDED_EDGES[0])
-        & (last >= _NEEDED_EDGES[1])
+        & (first <= NEEDED_EDGES[0])
+        & (last >= NEEDED_EDGES[1])
         & (last <= LONGEST)
         & (level >= np.maximum(LEAST_SIGNAL * doubt, 1 / LARGEST))
     )

@@ -64,7 +64,7 @@ class SpectralSpace:
         values, vectors = values[::-1], vectors[:, ::-1]
         components, variances = np.ascontiguousarray(vectors[:, :COMPONENTS].T), values[:COMPONENTS].copy()
         logarithm = _log_roughness(reflectance)
-        archive = _whitened(reflectance - mean, components, variances)
+        archive = (reflectance - mean) @ components[:DISTANCE_COMPONENTS].T / np.sqrt(variances[:DISTANCE_COMPONENTS])
         return cls(
             mean, components, variances, float(values[COMPONENTS:].mean()), archive,
             (float(logarithm.mean()), float(logarithm.std())), threshold,
@@ -92,10 +92,10 @@ class SpectralSpace:
     def outlier_scores(self, reflectance: Array) -> Array:
         """How strange spectra (n, 49) are, in units of the threshold, shape (n,): above 1 is an outlier."""
         offset = reflectance - self.mean
-        within = _whitened(offset, self.components, self.variances)
-        distance = self._neighbours.query(within, NEIGHBOURS)[0].mean(axis=1)
         projected = offset @ self.components[:DISTANCE_COMPONENTS].T
-        left_over = np.maximum((offset**2).sum(axis=1) - (projected**2).sum(axis=1), 0)
+        within = projected / np.sqrt(self.variances[:DISTANCE_COMPONENTS])
+        distance = self._neighbours.query(within, NEIGHBOURS)[0].mean(axis=1)
+        left_over = np.maximum(_sums_of_squares(offset) - _sums_of_squares(projected), 0)
         residual = np.sqrt(left_over / self.noise / (len(self.mean) - DISTANCE_COMPONENTS))
         mean, deviation = self.roughness
         too_smooth = np.maximum((mean - _log_roughness(reflectance)) / deviation, 0)
@@ -126,7 +126,7 @@ class SpectralSpace:
 
     @cached_property
     def _neighbours(self) -> KDTree:
-        return KDTree(self.archive, leafsize=32)  # a sixth faster here than with the default, 10
+        return KDTree(self.archive, leafsize=64)  # a fifth faster here than with the default, 10
 
     @cached_property
     def _covariance(self) -> Array:
@@ -134,10 +134,11 @@ class SpectralSpace:
         return np.asarray(self.components.T @ excess + self.noise * np.eye(len(self.mean)))
 
 
-def _whitened(offset: Array, components: Array, variances: Array) -> Array:
-    return np.asarray(offset @ components[:DISTANCE_COMPONENTS].T / np.sqrt(variances[:DISTANCE_COMPONENTS]))
-
-
 def _log_roughness(reflectance: Array) -> Array:
-    roughness = np.sqrt((np.diff(reflectance, 2, axis=1) ** 2).mean(axis=1))
+    second = np.diff(reflectance, 2, axis=1)
+    roughness = np.sqrt(_sums_of_squares(second) / second.shape[1])
     return np.asarray(np.log(np.maximum(roughness, _SMALLEST_ROUGHNESS)))
+
+
+def _sums_of_squares(rows: Array) -> Array:
+    return np.asarray(np.einsum("ij,ij->i", rows, rows))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -10,12 +9,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from astrd.smoothing import CHANNEL_WIDTH, NORMALISATION_WAVELENGTH, WAVELENGTH, bus_smoothing
+from astrd.smoothing import CHANNEL_WIDTH, NORMALISATION_WAVELENGTH
 
 Array = NDArray[np.float64]
 
 FEWEST_POINTS: Final = 10
 NEEDED_RANGE: Final = (0.50, 0.85)
+NEEDED_EDGES: Final = (NEEDED_RANGE[0] + CHANNEL_WIDTH, NEEDED_RANGE[1] - CHANNEL_WIDTH)
+"""µm that the first and the last point have to reach: a channel's width less."""
+
 WIDEST_GAP: Final = 0.1
 MOST_TIMES_LEVEL: Final = 100.0
 LEAST_SIGNAL: Final = 3.0
@@ -168,35 +170,10 @@ def covers(wavelength: Array) -> bool:
     return bool(wavelength.min() <= low + edge and wavelength.max() >= high - edge)
 
 
-def channels_outside(spectra: Sequence[Spectrum], margin: float) -> NDArray[np.bool_]:
-    """The channels that lie more than `margin` (µm) beyond the ends of each spectrum, shape (n, 49)."""
-    first, last = (np.array([s.wavelength[end] for s in spectra]).reshape(-1, 1) for end in (0, -1))
-    return (first - margin - SLACK > WAVELENGTH) | (last + margin + SLACK < WAVELENGTH)
-
-
 def noisy(spectrum: Spectrum, random: np.random.Generator) -> Spectrum:
     """The spectrum with another draw of its own 1-sigma noise added to every point."""
     noise = spectrum.uncertainty * random.standard_normal(len(spectrum.wavelength))
     return replace(spectrum, reflectance=spectrum.reflectance + noise)
-
-
-def smoothed(spectra: Sequence[Spectrum]) -> Array:
-    """Spectra as Bus smoothed them, on the 49 channels, shape (n, 49); see `bus_smoothing`."""
-    return bus_smoothing(
-        [s.wavelength for s in spectra], [s.reflectance for s in spectra], [s.uncertainty for s in spectra]
-    )
-
-
-def channel_noise(spectra: Sequence[Spectrum]) -> Array:
-    """1 sigma of a channel (n,), on the average over the channels, if each took up the points that fall to it."""
-    if not spectra:
-        return np.empty(0)
-    starts = np.cumsum([0] + [len(spectrum.wavelength) for spectrum in spectra[:-1]])
-    wavelength = np.concatenate([spectrum.wavelength for spectrum in spectra])
-    uncertainty = np.concatenate([spectrum.uncertainty for spectrum in spectra])
-    inside = (wavelength > WAVELENGTH[0] - CHANNEL_WIDTH) & (wavelength < WAVELENGTH[-1] + CHANNEL_WIDTH)
-    information = np.add.reduceat(np.where(inside, uncertainty**-2.0, 0.0), starts)
-    return np.asarray(np.sqrt((~channels_outside(spectra, 0.0)).sum(axis=1) / information))
 
 
 def _numbers(values: Any, what: str) -> Array:

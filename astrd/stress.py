@@ -21,8 +21,9 @@ from astrd.dataset import LabelledSpectra
 from astrd.degraded import Degraded
 from astrd.evaluation import Fitted
 from astrd.metrics import area_under_curve
+from astrd.spectra import smoothed
 from astrd.spectral_space import SpectralSpace
-from astrd.spectrum import Spectrum, noisy, smoothed
+from astrd.spectrum import Spectrum, noisy
 from astrd.strangers import KINDS, strange_spectra
 from astrd.taxonomy import BUS_CLASSES, ROLL_UP, Target
 from astrd.widening import Widening

@@ -9,7 +9,7 @@ One row is a spectrum, in one of three layouts, each with an optional `designati
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from astrd.lists import Lists, is_number
 from astrd.smoothing import WAVELENGTH
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ Array = NDArray[np.float64]
 Layout = Literal["raw", "channels", "channel columns"]
 
 CHANNEL_COLUMNS: Final = tuple(f"{wavelength:.2f}" for wavelength in WAVELENGTH)
-BATCH_ROWS: Final = 4096
-"""Spectra in memory at once: the working set of a batch stays in the processor's cache, or near it."""
+BATCH_ROWS: Final = 2048
+"""Spectra in memory at once: a batch's working set stays in the processor's cache; that of twice as many does not."""
 
 _SUFFIXES: Final = (".parquet", ".parq", ".pq")
 _READ_BUFFER: Final = 1 << 20  # bytes of a column read at once: a row group of any size does not fill the memory
@@ -167,16 +168,9 @@ def designations(batch: pa.RecordBatch) -> list[str]:
     return [name or "" for name in batch.column("designation").cast(pa.string()).to_pylist()]
 
 
-def lists(batch: pa.RecordBatch, name: str) -> list[Any]:
+def lists(batch: pa.RecordBatch, name: str) -> Sequence[Any]:
     """A column of lists as one array a row, None where there is none; nulls in the lists are NaN."""
-    if name not in batch.schema.names:
-        return [None] * batch.num_rows
-    values, offsets, there = _flat(batch, name)
-    ends = offsets.tolist()
-    return [
-        values[start:end] if valid else None
-        for start, end, valid in zip(ends[:-1], ends[1:], there.tolist(), strict=True)
-    ]
+    return Lists.of(batch.column(name)) if name in batch.schema.names else [None] * batch.num_rows
 
 
 def channels(batch: pa.RecordBatch) -> tuple[Array, list[str | None]]:
@@ -184,25 +178,18 @@ def channels(batch: pa.RecordBatch) -> tuple[Array, list[str | None]]:
     if "reflectance" not in batch.schema.names:
         columns = [batch.column(name).cast(pa.float64()).to_numpy(zero_copy_only=False) for name in CHANNEL_COLUMNS]
         return np.column_stack(columns), [None] * batch.num_rows
-    values, offsets, there = _flat(batch, "reflectance")
-    points = np.diff(offsets)
-    whole = there & (points == len(WAVELENGTH))
+    found = Lists.of(batch.column("reflectance"))
+    points = found.points
+    whole = found.there & (points == len(WAVELENGTH))
     if whole.all():  # one after the other
-        return values[offsets[0] : offsets[-1]].reshape(-1, len(WAVELENGTH)), [None] * batch.num_rows
+        return found.flat.reshape(-1, len(WAVELENGTH)), [None] * batch.num_rows
     reflectance = np.full((batch.num_rows, len(WAVELENGTH)), np.nan)
-    reflectance[whole] = values[offsets[:-1][whole, None] + np.arange(len(WAVELENGTH))]
+    reflectance[whole] = found.values[found.offsets[:-1][whole, None] + np.arange(len(WAVELENGTH))]
     faults: list[str | None] = [None] * batch.num_rows
     for row in np.flatnonzero(~whole):
-        got = points[row] if there[row] else "none"
+        got = points[row] if found.there[row] else "none"
         faults[row] = f"expected a list of {len(WAVELENGTH)} reflectances, got {got}"
     return reflectance, faults
-
-
-def _flat(batch: pa.RecordBatch, name: str) -> tuple[Array, NDArray[np.int64], NDArray[np.bool_]]:
-    """All values in a column of lists, of which row i has `offsets[i]` to `offsets[i + 1]`; which rows are there."""
-    column = batch.column(name).cast(pa.list_(pa.float64()))
-    values = column.values.to_numpy(zero_copy_only=False)  # nulls become NaN
-    return values, column.offsets.to_numpy(), column.is_valid().to_numpy(zero_copy_only=False)
 
 
 def _columns(layout: Layout) -> tuple[str, ...]:
@@ -226,16 +213,12 @@ def _layout_of(schema: pa.Schema, url: str) -> Layout:
     else:
         raise SurveyError(f"expected columns {_LAYOUTS}; got {', '.join(schema.names[:8])} in {url}")
     for name in _columns(layout)[1:]:
-        if name in names and not _holds(schema.field(name).type, in_lists=layout != "channel columns"):
-            expected = "numbers" if layout == "channel columns" else "lists of numbers"
+        holds, expected = (
+            (is_number, "numbers") if layout == "channel columns" else (Lists.holds_numbers, "lists of numbers")
+        )
+        if name in names and not holds(schema.field(name).type):
             raise SurveyError(f"expected {expected} as {name}, got {schema.field(name).type} in {url}")
     return layout
-
-
-def _holds(kind: pa.DataType, in_lists: bool) -> bool:
-    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    number = kind.value_type if is_list else kind
-    return is_list == in_lists and (pa.types.is_floating(number) or pa.types.is_integer(number))
 
 
 def _is_hidden(name: str, folder: str) -> bool:

@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from astrd import survey
 from astrd.answer_table import Answers
+from astrd.channels import channel_faults
 from astrd.classifier import Classifier
-from astrd.spectra import channel_faults, spectra_of
+from astrd.spectra import Spectra, spectra_of
 from astrd.spectrum import Spectrum
 from astrd.survey import Layout
 
@@ -57,9 +58,14 @@ def score_batch(
             survey.lists(batch, name) for name in ("wavelength", "reflectance", "uncertainty")
         )
         found = spectra_of(wavelength, reflectance, uncertainty, names)
-        faults = [None if isinstance(spectrum, Spectrum) else str(spectrum) for spectrum in found]
+        if isinstance(found, Spectra):
+            faults = [None] * len(found)
+        else:
+            faults = [None if isinstance(spectrum, Spectrum) else str(spectrum) for spectrum in found]
 
         def answers_of(rows: list[int]) -> Answers:
+            if isinstance(found, Spectra) and len(rows) == len(found):
+                return classifier.answers(found, coverage, draws)
             spectra = [spectrum for row in rows if isinstance(spectrum := found[row], Spectrum)]
             return classifier.answers(spectra, coverage, draws)
     else:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from astrd.analogues import Archive
 from astrd.partial import TRUSTED_EXTRAPOLATION
 from astrd.smoothing import WAVELENGTH
-from astrd.spectrum import Spectrum, channels_outside
+from astrd.spectra import channels_outside
+from astrd.spectrum import Spectrum
 
 Array = NDArray[np.float64]
 

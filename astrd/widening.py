@@ -103,7 +103,9 @@ class Widening:
 
 def flattened(probabilities: Array, temperatures: Array) -> Array:
     """Probabilities (n, labels), each at its own temperature (n,); at 1 they stay as they are."""
-    result = probabilities.copy()
     rows = temperatures != 1
+    if not rows.any():
+        return probabilities
+    result = probabilities.copy()
     result[rows] = at_temperature(probabilities[rows], temperatures[rows, None])
     return result

@@ -19,11 +19,12 @@ import typer
 from rich.console import Console
 
 from astrd import registry, simulate, survey, tracking
+from astrd.channels import channel_faults
 from astrd.classifier import Classifier
 from astrd.conformal import DEFAULT_COVERAGE
 from astrd.scoring import CLASSIFIED, MODEL_FOLDER, PARTITION_ROWS, Scoring, Settings, as_parquet
-from astrd.spectra import channel_faults, spectra_of
-from astrd.spectrum import Spectrum, smoothed
+from astrd.spectra import smoothed, spectra_of
+from astrd.spectrum import Spectrum
 from astrd.survey import BATCH_ROWS, Partition, Survey
 from astrd.survey_batch import score_batch
 from astrd.tracking import REGISTERED_CNN, Alias

@@ -18,10 +18,8 @@ from typing import Final
 
 import psutil
 
+from astrd.request import JSON
 from benchmarks.models import TwoForms
-
-JSON: Final = "application/json"
-PARQUET: Final = "application/vnd.apache.parquet"
 
 _PATIENCE: Final = 240.0  # seconds for a server to come up: TensorFlow on a busy machine takes one
 _ANSWER: Final = 300.0  # seconds for an answer
@@ -70,15 +68,15 @@ class Client:
     def __init__(self, server: Server) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=_ANSWER)
 
-    def send(self, body: bytes, kind: str) -> bytes:
-        """Post a body, return the answer's.
+    def send(self, body: bytes, kind: str, accept: str = JSON) -> bytes:
+        """Post a body, return that of the answer, whose content type is the one accepted.
 
         Raises
         ------
         ServerError
             If the status is not 200.
         """
-        self._connection.request("POST", "/invocations", body, {"Content-Type": kind})
+        self._connection.request("POST", "/invocations", body, {"Content-Type": kind, "Accept": accept})
         response = self._connection.getresponse()
         answer = response.read()
         if response.status != 200:

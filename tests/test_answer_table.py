@@ -23,7 +23,7 @@ def drawn(rows: int, with_draws: bool) -> Answers:
 
 @pytest.mark.parametrize("with_draws", [False, True])
 @pytest.mark.parametrize("rows", [0, 1, 300])
-def test_pandas_and_arrow_hold_the_same(rows: int, with_draws: bool) -> None:
+def test_pandas_arrow_and_records_hold_the_same(rows: int, with_draws: bool) -> None:
     answers = drawn(rows, with_draws)
     frame, table = answers.frame(), answers.table()
     assert list(frame.columns) == table.column_names
@@ -31,6 +31,7 @@ def test_pandas_and_arrow_hold_the_same(rows: int, with_draws: bool) -> None:
     for name in table.column_names:
         found, expected = table[name].to_pylist(), frame[name].tolist()
         assert found == expected or (pa.types.is_floating(table[name].type) and found == [None] * rows)
+    assert answers.records() == table.to_pylist()
     assert table.schema == Answers.none(with_draws).table().schema
 
 

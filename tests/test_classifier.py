@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from alike import assert_same_answers
 from astrd import dataset, simulate
 from astrd.analogues import ANALOGUES, Archive
 from astrd.calibrated import FORMAT, Calibration, OtherVersionError
@@ -22,7 +23,8 @@ from astrd.network_models import FittedNetwork, NetworkModel, Recipe
 from astrd.networks import ConvolutionalNetwork, to_onnx
 from astrd.onnx_network import OnnxNetwork
 from astrd.partial import TRUSTED_EXTRAPOLATION
-from astrd.spectrum import Spectrum, SpectrumError, channels_outside
+from astrd.spectra import channels_outside
+from astrd.spectrum import Spectrum, SpectrumError
 from astrd.taxonomy import BUS_CLASSES, MAIN_GROUP_OF, MAIN_GROUPS
 
 Parts = tuple[LabelledSpectra, LabelledSpectra]
@@ -326,13 +328,26 @@ def test_spectra_on_the_channels_get_what_their_raw_spectra_get(
     classifier: Classifier, unseen: pd.DataFrame, answers: pd.DataFrame
 ) -> None:
     features = np.array(dataset.features(unseen)["reflectance"].tolist())
-    found = classifier.classify_channels(37 * features, unseen["designation"].tolist())
+    found = classifier.classify_channels(37 * features, unseen["designation"].tolist()).to_pandas()
     assert list(found.columns) == list(answers.columns)
     for name in ("designation", "main_group", "bus_class", "is_outlier"):
         assert found[name].tolist() == answers[name].tolist()
     np.testing.assert_allclose(found[BUS_COLUMNS], answers[BUS_COLUMNS], atol=1e-5)
     np.testing.assert_allclose(found["outlier_score"], answers["outlier_score"], rtol=1e-6)
-    assert found["bus_prediction_set"].tolist() == answers["bus_prediction_set"].tolist()
+    assert [list(names) for names in found["bus_prediction_set"]] == answers["bus_prediction_set"].tolist()
+
+
+def test_spectra_on_the_channels_get_the_same_however_many_there_are(
+    classifier: Classifier, simulated_parts: Parts
+) -> None:
+    one = simulated_parts[0].reflectance[:40].copy()
+    one[::3, 44:] = np.nan
+    many = np.tile(one, (110, 1))
+    found = classifier.classify_channels(many, [""] * len(many))
+    assert len(found) == len(many)
+    assert found.schema == classifier.classify_channels(one[:0], []).schema
+    alone = classifier.classify_channels(one, [""] * len(one)).to_pandas()
+    assert_same_answers(found.to_pandas(), pd.concat([alone] * 110, ignore_index=True))
 
 
 def test_channels_that_were_not_seen_are_filled_as_those_of_raw_spectra(
@@ -341,7 +356,7 @@ def test_channels_that_were_not_seen_are_filled_as_those_of_raw_spectra(
     features = np.array(dataset.features(unseen)["reflectance"].tolist())
     partial = features.copy()
     partial[::2, 41:] = np.nan
-    whole, found = (classifier.classify_channels(some, [""] * len(some)) for some in (features, partial))
+    whole, found = (classifier.classify_channels(some, [""] * len(some)).to_pandas() for some in (features, partial))
     assert found["note"][0] == (
         "outside the data, filled with what the archive's spectra have there: 0.85-0.92 µm (8 of 49 channels)"
     )
@@ -352,7 +367,9 @@ def test_channels_that_were_not_seen_are_filled_as_those_of_raw_spectra(
 
 
 def test_a_bad_row_of_channels_is_named(classifier: Classifier, simulated_parts: Parts) -> None:
-    rows = simulated_parts[0].reflectance[:3].copy()
-    rows[1, 20] = np.nan
-    with pytest.raises(SpectrumError, match=r"row 1: expected every channel .* got none at 0.64 µm"):
-        classifier.classify_channels(rows, ["", "", ""])
+    rows = np.tile(simulated_parts[0].reflectance[:3], (1000, 1))
+    for row in (1, 2500):
+        broken = rows.copy()
+        broken[row, 20] = np.nan
+        with pytest.raises(SpectrumError, match=rf"row {row}: expected every channel .* got none at 0.64 µm"):
+            classifier.classify_channels(broken, [""] * len(rows))

@@ -99,6 +99,50 @@ def test_a_parquet_body_holds_the_same_rows() -> None:
     assert params == Params()
 
 
+IN_PARQUET = {
+    "infinite": REFUSED["infinite"],
+    "shorter": REFUSED["shorter"],
+    "not a number": changed(reflectance=[*ROW["reflectance"][:48], float("nan")]),
+    "nothing": changed(wavelength=None),
+    "words": changed(reflectance=["one"] * 49),
+    "a number": changed(reflectance=1.0),
+}
+
+
+def in_parquet(*rows: dict[str, Any]) -> request.Columns:
+    body = io.BytesIO()
+    pd.DataFrame(rows).to_parquet(body)
+    return request.read(body.getvalue(), PARQUET)[0]
+
+
+@pytest.mark.parametrize(
+    "kind", ["as it is", "at another level", "no uncertainty", "an empty uncertainty", "points twice"]
+)
+def test_rows_of_a_parquet_body_are_the_spectra_that_they_are_alone(kind: str) -> None:
+    rows = [ROW, TAKEN[kind], TAKEN["at another level"]]
+    for found, row in zip(spectra_of(in_parquet(*rows)), rows, strict=True):
+        np.testing.assert_array_equal(found.reflectance, alone(row).reflectance)
+        np.testing.assert_array_equal(found.uncertainty, alone(row).uncertainty)
+        assert found.notes == alone(row).notes
+
+
+def test_whole_numbers_of_a_parquet_body_are_numbers() -> None:
+    (found,) = spectra_of(in_parquet(TAKEN["whole numbers"]))
+    np.testing.assert_array_equal(found.reflectance, np.ones(49))
+
+
+@pytest.mark.parametrize("kind", IN_PARQUET)
+def test_what_is_no_spectrum_in_a_parquet_body_is_refused_in_the_same_words(kind: str) -> None:
+    rows = (
+        [IN_PARQUET[kind]] if kind in ("words", "a number") else [ROW, IN_PARQUET[kind], ROW]
+    )  # columns have one type
+    with pytest.raises(SpectrumError) as expected:
+        alone(IN_PARQUET[kind])
+    with pytest.raises(SpectrumError) as found:
+        spectra_of(in_parquet(*rows))
+    assert str(found.value) == f"row {len(rows) // 2} (4): {expected.value}"
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -147,6 +191,27 @@ def test_params_are_taken_and_others_passed_over() -> None:
 def test_params_of_another_kind_are_refused_by_name(given: dict[str, Any]) -> None:
     with pytest.raises(RequestError, match=f"expected {next(iter(given))} like"):
         Params.of(given)
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("", JSON),
+        ("*/*", JSON),
+        ("application/*;q=0.8", JSON),
+        ("application/json, text/plain", JSON),
+        (PARQUET, PARQUET),
+        (f"{JSON}, Application/VND.Apache.Parquet", PARQUET),
+    ],
+)
+def test_answers_are_json_unless_parquet_is_named(accept: str, kind: str) -> None:
+    assert request.wanted(accept) == kind
+
+
+@pytest.mark.parametrize("accept", ["text/csv", "text/*, image/png"])
+def test_no_other_form_of_answers_is_given(accept: str) -> None:
+    with pytest.raises(RequestError, match="expected Accept to name application/json or"):
+        request.wanted(accept)
 
 
 def test_no_row_is_refused() -> None:

@@ -144,7 +144,7 @@ def library_answers(classifier: Classifier, found: Survey, settings: Settings) -
         return classifier.classify(spectra, settings.coverage, settings.draws)
     return classifier.classify_channels(
         np.stack(asked["reflectance"].to_numpy()), asked["designation"].tolist(), settings.coverage
-    )
+    ).to_pandas()
 
 
 def test_a_partition_that_kills_its_worker_again_and_again_ends_the_run_with_a_hint() -> None:

@@ -84,7 +84,7 @@ def test_spectra_on_the_channels_get_the_answers_of_the_library(
     pq.write_table(channel_table(partial), tmp_path / "survey.parquet", row_group_size=64)
     run(tmp_path / "survey.parquet", tmp_path / "out", template_classifier)
     names = [f"c{row}" for row in range(len(partial))]
-    assert_same_answers(table(tmp_path / "out"), template_classifier.classify_channels(partial, names))
+    assert_same_answers(table(tmp_path / "out"), template_classifier.classify_channels(partial, names).to_pandas())
 
 
 def test_the_answers_have_the_columns_of_the_served_model() -> None:

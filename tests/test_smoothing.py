@@ -34,7 +34,7 @@ def test_the_channels_run_from_044_to_092() -> None:
 
 
 def test_spectra_of_any_length_in_one_batch_equal_scipys_spline() -> None:
-    lengths = np.random.default_rng(1).integers(5, 200, 300).tolist()  # more than are solved together
+    lengths = np.random.default_rng(1).integers(5, 200, 600).tolist()  # more than are solved together
     spectra = random_spectra([5, 6, *lengths])
     smoothed = bus_smoothing(*spectra)
     for row, (w, r, u) in zip(smoothed, zip(*spectra, strict=True), strict=True):
@@ -44,11 +44,11 @@ def test_spectra_of_any_length_in_one_batch_equal_scipys_spline() -> None:
 
 
 def test_uncertainties_pass_through_as_through_scipys_spline() -> None:
-    spectra = random_spectra([5, 9, *np.random.default_rng(2).integers(5, 200, 270).tolist()])
-    weights = np.random.default_rng(3).normal(size=(272, 49))
+    spectra = random_spectra([5, 9, *np.random.default_rng(2).integers(5, 200, 528).tolist()])
+    weights = np.random.default_rng(3).normal(size=(530, 49))
     smoothed = bus_smoothing(*spectra)
     deviation = propagated(*spectra, weights)
-    for row in (0, 1, 2, 255, 256, 271):
+    for row in (0, 1, 2, 511, 512, 529):
         w, r, u = (values[row] for values in spectra)
         spline = make_smoothing_spline(w, np.eye(len(w)), w=1 / u**2, lam=0.25)
         inside = (w[0] <= WAVELENGTH) & (w[-1] >= WAVELENGTH)
@@ -73,11 +73,43 @@ def test_a_spectrum_does_not_depend_on_its_neighbours() -> None:
     np.testing.assert_allclose(together, alone, rtol=1e-12)
 
 
+def test_spectra_that_share_their_wavelengths_get_what_each_gets_alone() -> None:
+    (w,), _, _ = random_spectra([60])
+    random = np.random.default_rng(4)
+    reflectance, uncertainty = list(random.normal(1, 0.02, (600, 60))), list(random.uniform(0.003, 0.05, (600, 60)))
+    smoothed = bus_smoothing([w] * 600, reflectance, uncertainty)
+    sigmas = smoothed_uncertainty([w] * 3, reflectance[:3], uncertainty[:3])
+    for row in (0, 1, 511, 512, 599):
+        alone = ([w], [reflectance[row]], [uncertainty[row]])
+        np.testing.assert_array_equal(smoothed[row], bus_smoothing(*alone)[0])
+        if row < 3:
+            np.testing.assert_allclose(sigmas[row], smoothed_uncertainty(*alone)[0], rtol=1e-12)
+    with pytest.raises(ValueError, match=r"^row 0: expected wavelengths that increase strictly"):
+        bus_smoothing([w[::-1]] * 3, reflectance[:3], uncertainty[:3])
+
+
+@pytest.mark.parametrize("size", [1e0, 1e5, 1e20, 1e40])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_uncertainties_of_any_size_end_alike_alone_and_beside_another(size: float) -> None:
+    uncertainty = 0.01 * np.where(np.arange(49) % 2, size, 1 / size)
+
+    def end(spectra: int) -> bytes | str:
+        try:
+            return bus_smoothing([WAVELENGTH] * spectra, [1 + WAVELENGTH] * spectra, [uncertainty] * spectra)[
+                0
+            ].tobytes()
+        except ValueError as error:
+            return str(error)
+
+    assert end(1) == end(2)
+    assert isinstance(end(1), str) == (size > 1e10)
+
+
 def test_no_spectra_give_no_rows() -> None:
     assert bus_smoothing([], [], []).shape == (0, 49)
 
 
-@pytest.mark.parametrize("bad", [0, 2, 300])
+@pytest.mark.parametrize("bad", [0, 2, 600])
 @pytest.mark.parametrize(
     ("column", "change", "message"),
     [

@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from astrd import simulate
+from astrd.channels import channel_faults
+from astrd.lists import Lists
 from astrd.smoothing import WAVELENGTH
-from astrd.spectra import channel_faults, spectra_of
+from astrd.spectra import Spectra, channel_noise, smoothed, spectra_of
 from astrd.spectrum import Spectrum, SpectrumError
 
 Points = tuple[Any, Any, Any]
@@ -106,6 +109,34 @@ def test_without_uncertainties_it_is_so_too(kind: str, absent: Any) -> None:
     given = [(*columns[:2], absent) for columns in (points(), KINDS[kind](), points(0.435, 0.925, 0.0025))]
     names = ["first", kind, "last"]
     for found, one, name in zip(spectra_of(*zip(*given, strict=True), names), given, names, strict=True):
+        assert_same(found, alone(one, name))
+
+
+def as_lists(given: list[Points]) -> list[Lists]:
+    return [Lists.of(pa.array(list(column), pa.list_(pa.float64()))) for column in zip(*given, strict=True)]
+
+
+def test_spectra_in_order_stay_together() -> None:
+    given = [points(), points(0.435, 0.925, 0.0025), KINDS["another level"]()]
+    for columns in (zip(*given, strict=True), as_lists(given)):
+        found = spectra_of(*columns, ["a", "b", "c"])
+        assert isinstance(found, Spectra)
+        for spectrum, one, name in zip(found, given, "abc", strict=True):
+            assert_same(spectrum, alone(one, name))
+        again = Spectra.of(list(found))
+        assert list(again.points) == list(found.points)
+        np.testing.assert_array_equal(smoothed(again), smoothed(found))
+        np.testing.assert_array_equal(channel_noise(again), channel_noise(found))
+        with pytest.raises(IndexError):
+            found[3]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "words"])
+def test_a_spectrum_in_a_column_of_lists_is_what_it_is_alone(kind: str) -> None:
+    given = [points(), KINDS[kind](), points(0.435, 0.925, 0.0025)]
+    names = ["first", kind, "last"]
+    columns = as_lists(given)
+    for found, one, name in zip(spectra_of(*columns, names), zip(*columns, strict=True), names, strict=True):
         assert_same(found, alone(one, name))
 
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from astrd.smoothing import WAVELENGTH
-from astrd.spectrum import FEWEST_POINTS, Spectrum, SpectrumError, channels_outside
+from astrd.spectra import channels_outside
+from astrd.spectrum import FEWEST_POINTS, Spectrum, SpectrumError
 
 W = np.round(np.linspace(0.45, 0.90, 46), 2)
 R = 1 + 0.3 * (W - 0.55)

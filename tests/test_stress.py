@@ -17,7 +17,8 @@ from astrd.evaluation import CrossValidation, cross_validate
 from astrd.metrics import area_under_curve
 from astrd.pairwise_svm import FittedPairwiseSvm, PairwiseSvm
 from astrd.smoothing import NORMALISATION_CHANNEL, WAVELENGTH
-from astrd.spectrum import Spectrum, channel_noise
+from astrd.spectra import channel_noise
+from astrd.spectrum import Spectrum
 from astrd.taxonomy import BUS_CLASSES, Target
 from astrd.widening import Widening, flattened
 
