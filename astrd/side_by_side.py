@@ -36,7 +36,7 @@ class SideBySide:
             "Conv1D": self._convolve,
             "Dense": self._dense,
             "Dropout": self._drop,
-            "Flatten": lambda layer, x: self._rows(x, int(layer.output.shape[-1])),
+            "Flatten": self._flatten,
             "Functional": lambda layer, x: self._run(layer, x),
             "MaxPooling1D": self._pool,
             "Reshape": lambda layer, x: self._rows(x, *layer.target_shape),
@@ -88,6 +88,12 @@ class SideBySide:
     def _rows(self, x: Any, *shape: int) -> Any:
         return self._tf.reshape(x, [self._members, -1, *shape])
 
+    def _flatten(self, layer: keras.layers.Flatten, x: Any) -> Any:
+        if self._members == 1:
+            return self._rows(x, int(layer.output.shape[-1]))
+        # The same, but XLA would draw a reshape into the loop before it, which then divides to find where it is.
+        return self._tf.concat(self._tf.unstack(x, axis=2), axis=-1)
+
     def _dense(self, layer: keras.layers.Dense, x: Any) -> Any:
         product = self._tf.matmul(x, self._of(layer.kernel, 3))
         return layer.activation(product + self._of(layer.bias, 3) if layer.use_bias else product)
@@ -103,11 +109,14 @@ class SideBySide:
             found = self._rows(found, *found.shape[1:])
         else:
             length, channels = x.shape[2:]
-            outputs = -(-length // stride)
-            padding = max((outputs - 1) * stride + size - length, 0)
-            x = tf.pad(x, [[0, 0], [0, 0], [padding // 2, padding - padding // 2], [0, 0]])
-            last = (outputs - 1) * stride + 1
-            windows = tf.concat([x[:, :, i : i + last : stride] for i in range(size)], axis=-1)
+            outputs, steps = -(-length // stride), -(-size // stride)
+            before = max((outputs - 1) * stride + size - length, 0) // 2
+            whole = (outputs - 1 + steps) * stride
+            x = tf.pad(x, [[0, 0], [0, 0], [before, max(whole - before - length, 0)], [0, 0]])[:, :, :whole]
+            strides = self._rows(x, outputs - 1 + steps, stride * channels)
+            windows = tf.concat(
+                [strides[:, :, i : i + outputs, : (size - i * stride) * channels] for i in range(steps)], axis=-1
+            )
             product = tf.matmul(
                 self._tf.reshape(windows, [self._members, -1, size * channels]),
                 tf.reshape(kernel, [self._members, size * channels, layer.filters]),
