@@ -17,7 +17,7 @@ from astrd.clusters import LATENT_SPACE_TABLE, STABILITY_TABLE
 from astrd.dataset import FEATURES_PATH, DatasetRef, DataSource, raw_path
 from astrd.evaluation import OUT_OF_FOLD_TABLE
 from astrd.metrics import Array
-from astrd.promotion import SELECTION_SCORE
+from astrd.promotion import best_candidate
 from astrd.stress import TABLES
 from astrd.taxonomy import BUS_CLASSES, LABELS, Target, bus_codes
 from astrd.tracking import Tag
@@ -159,7 +159,7 @@ def _judgement(run_id: str, trained: list[Run]) -> Judgement | None:
     if not candidates:
         return None
     registered = [run.data.params.get("candidate_run_id", "") for run in tracking.steps_of(run_id, "promote")]
-    best = max(candidates, key=lambda name: candidates[name].data.metrics.get(SELECTION_SCORE, 0.0))
+    best = best_candidate({name: run.data.metrics for name, run in candidates.items()})
     run = candidates[next((name for name in reversed(registered) if name in candidates), best)]
     table = tracking.logged_table(run.info.run_id, OUT_OF_FOLD_TABLE)
     if table is None:

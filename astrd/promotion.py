@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from astrd.dataset import DataSource
+from astrd.dataset import FOLDS, DataSource
 
 SELECTION_SCORE: Final = "cv_main_weighted_f1"
 """By which the best of several candidates is chosen; the test part has no say in it."""
+
+TIE_SCORE: Final = "cv_bus_accuracy"
+"""By which it is chosen among those that the first cannot tell apart."""
 
 GATE_SCORE: Final = "main_weighted_f1"
 """By which, on the test part, a candidate must beat the baselines and the champion."""
@@ -33,6 +37,25 @@ class Decision:
     promoted: bool
     challenger: bool
     reason: str
+
+
+def best_candidate(candidates: Mapping[str, Mapping[str, float]]) -> str:
+    """The best by what each was scored in cross-validation.
+
+    Candidates within one standard error of the best `SELECTION_SCORE`, over the folds, count as equal, and the one with
+    the best `TIE_SCORE` is taken (Breiman et al. 1984, "Classification and Regression Trees", the rule of one standard
+    error). Otherwise rounding would decide between models that are equally good at main groups, whatever they are at
+    classes.
+
+    Parameters
+    ----------
+    candidates
+        Metrics by name, of one candidate at least.
+    """
+    best = max(candidates.values(), key=lambda scores: scores[SELECTION_SCORE])
+    error = best.get(f"{SELECTION_SCORE}_sd", 0.0) / math.sqrt(FOLDS)
+    equal = [name for name, scores in candidates.items() if scores[SELECTION_SCORE] >= best[SELECTION_SCORE] - error]
+    return max(equal, key=lambda name: (candidates[name].get(TIE_SCORE, 0.0), candidates[name][SELECTION_SCORE]))
 
 
 def outranks(first: str, second: str) -> bool:

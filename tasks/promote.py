@@ -15,7 +15,7 @@ from astrd.calibrated import OtherVersionError
 from astrd.catalogue import BASELINES, CANDIDATES, NETWORKS_ALONE, Settings
 from astrd.dataset import DatasetRef, DataSource, LabelledSpectra
 from astrd.model_card import model_card
-from astrd.promotion import GATE_SCORE, SELECTION_SCORE, Contender, Decision, decide, outranks
+from astrd.promotion import GATE_SCORE, SELECTION_SCORE, Contender, Decision, best_candidate, decide, outranks
 from astrd.tracking import REGISTERED_CNN, Alias, Run, StepRun, Tag
 from tasks.progress import step
 
@@ -92,7 +92,8 @@ def _best_candidate(flow_run_id: str, names: Sequence[str]) -> Run:
             f"run {flow_run_id} holds no finished candidate ({', '.join(names)}): train one first, "
             "with `python -m flows train --models bus-cnn`"
         )
-    return max(runs, key=lambda run: run.data.metrics[SELECTION_SCORE])
+    by_id = {run.info.run_id: run for run in runs}
+    return by_id[best_candidate({run_id: run.data.metrics for run_id, run in by_id.items()})]
 
 
 def _candidate(run: Run, test: LabelledSpectra) -> Contender:

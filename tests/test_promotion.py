@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astrd.promotion import Contender, decide, outranks
+from astrd.promotion import SELECTION_SCORE, TIE_SCORE, Contender, best_candidate, decide, outranks
 
 BASELINES = {"nearest-neighbours": 0.90, "nearest-template": 0.70}
 SCORES = st.floats(0, 1)
@@ -21,6 +21,33 @@ def real(score: float, name: str = "bus-cnn") -> Contender:
 
 def simulated(score: float, name: str = "bus-cnn") -> Contender:
     return Contender(name, "simulated", score)
+
+
+def scored(main_f1: float, bus_accuracy: float, sd: float = 0.0) -> dict[str, float]:
+    return {SELECTION_SCORE: main_f1, f"{SELECTION_SCORE}_sd": sd, TIE_SCORE: bus_accuracy}
+
+
+@pytest.mark.parametrize(
+    ("other", "chosen"),
+    [
+        (scored(0.972, 0.88, sd=0.05), "other"),  # within 0.0045 of the best, and better at classes
+        (scored(0.972, 0.86, sd=0.05), "best"),
+        (scored(0.970, 0.99, sd=0.05), "best"),  # farther off: its own uncertainty does not count
+        (scored(0.975, 0.87), "best"),
+    ],
+)
+def test_of_candidates_that_the_folds_cannot_tell_apart_the_better_at_classes_is_chosen(
+    other: dict[str, float], chosen: str
+) -> None:
+    best = scored(0.976, 0.87, sd=0.01)
+    assert best_candidate({"best": best, "other": other}) == chosen
+    assert best_candidate({"other": other, "best": best}) == chosen
+
+
+@given(st.lists(st.tuples(SCORES, SCORES), min_size=1, max_size=5))
+def test_without_scatter_over_the_folds_the_best_main_group_score_wins(scores: list[tuple[float, float]]) -> None:
+    candidates = {str(number): scored(*pair) for number, pair in enumerate(scores)}
+    assert candidates[best_candidate(candidates)][SELECTION_SCORE] == max(main for main, _ in scores)
 
 
 @pytest.mark.parametrize("score", [0.89, 0.90])
