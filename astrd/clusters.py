@@ -168,7 +168,7 @@ def agreement(clusters: NDArray[np.int64], spectra: LabelledSpectra) -> dict[str
     scores = {}
     for level in ("main_group", "bus_class"):
         truth = spectra.codes(level)
-        scores[f"ari_{level}"] = float(adjusted_rand(truth, clusters))
+        scores[f"ari_{level}"] = adjusted_rand(truth, clusters)
         scores[f"ami_{level}"] = float(adjusted_mutual_info_score(truth, clusters))
     return scores
 

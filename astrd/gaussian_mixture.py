@@ -13,7 +13,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 from sklearn.cluster import KMeans
 
 Array = NDArray[np.float64]
@@ -95,7 +94,7 @@ class GaussianMixture:
 
     def log_density(self, points: Array) -> Array:
         """(n, d) to (n,)."""
-        return np.asarray(logsumexp(_features(points) @ self._coefficients(), axis=1))
+        return _logsumexp(_features(points) @ self._coefficients())[:, 0]
 
     def bic(self, points: Array) -> float:
         """Bayes's information criterion (Schwarz 1978); the lower the better."""

@@ -25,6 +25,8 @@ from tasks.priority import Priority
 from tasks.progress import Step, step
 from tasks.tune import TunedParams
 
+_PRIORITIES = dict.fromkeys(CANDIDATES, Priority.MUCH_AFTERWARDS) | dict.fromkeys(BASELINES, Priority.SHORT)
+
 
 @dataclass(frozen=True)
 class TrainedModel:
@@ -57,13 +59,12 @@ def train_model(
         Of the Dask cluster that learns; empty: this process.
     """
     started = time.perf_counter()
-    priorities = dict.fromkeys(CANDIDATES, Priority.MUCH_AFTERWARDS) | dict.fromkeys(BASELINES, Priority.SHORT)
     table = features.read()
     train, test = dataset.labelled(table)
     with (
         step(name, FOLDS + 1) as shown,
         tracking.step_run(parent_run_id, "train", name) as run,
-        workers_at(address, priorities.get(name, Priority.OTHER)) as workers,
+        workers_at(address, _PRIORITIES.get(name, Priority.OTHER)) as workers,
     ):
         model = catalogue.model(name, Settings(seed, epochs, search.params if search else None))
         run.set_tags({Tag.TARGET: model.target, Tag.MODEL: name, Tag.CANDIDATE: str(name in CANDIDATES).lower()})
