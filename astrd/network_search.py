@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -70,20 +71,31 @@ def search_cnn(
         That train: one trial each at a time.
     """
     oracle = _durable_oracle(folder, trials, seed)
-    for ended in _ended(oracle):
-        on_trial(ended)
-    begun: list[keras_tuner.engine.trial.Trial] = []
-
-    def proposed() -> Iterator[tuple[Any, ...]]:
-        while (trial := oracle.create_trial(f"trial-{len(begun)}")).status != "STOPPED":
-            begun.append(trial)
-            values = dict(trial.hyperparameters.values)
-            yield train, target, values, recipe or Recipe(), seed + int(trial.trial_id)
-
-    for place, future in as_done(workers, _try_network, proposed()):
+    ended = _ended(oracle)
+    for trial in ended:
+        on_trial(trial)
+    begun = _longest_first(_proposed(oracle, trials - len(ended)))
+    pieces = (
+        (train, target, dict(trial.hyperparameters.values), recipe or Recipe(), seed + int(trial.trial_id))
+        for trial in begun
+    )
+    for place, future in as_done(workers, _try_network, pieces):
         _end(oracle, begun[place], future)
         on_trial(_record(oracle, oracle.trials[begun[place].trial_id]))
     return _ended(oracle)
+
+
+def _proposed(oracle: keras_tuner.Oracle, most: int) -> list[keras_tuner.engine.trial.Trial]:
+    """Trials to run, those that were cut short first. No proposal of a random search waits for how another went."""
+    asked = (oracle.create_trial(f"trial-{number}") for number in range(most))
+    return list(itertools.takewhile(lambda trial: trial.status != "STOPPED", asked))
+
+
+def _longest_first(trials: Sequence[keras_tuner.engine.trial.Trial]) -> list[keras_tuner.engine.trial.Trial]:
+    """The greatest network takes as long as ten others: begun last, it would leave the other workers idle."""
+    return sorted(
+        trials, key=lambda trial: cnn_of(trial.hyperparameters.values, Recipe())[0].multiplications, reverse=True
+    )
 
 
 @dataclass(frozen=True)
@@ -149,9 +161,9 @@ def _durable_oracle(folder: Path, trials: int, seed: int) -> keras_tuner.Oracle:
                 del self.trials[trial_id]
             # A kill between a trial's end and the next one's start leaves it listed as under way: it is not to be
             # run twice. One that was really cut short is.
-            self._retry_queue: list[str] = [
-                trial_id for trial_id in self._retry_queue if self.trials[trial_id].status == "RUNNING"
-            ]
+            self._retry_queue: list[str] = sorted(
+                (trial_id for trial_id in self._retry_queue if self.trials[trial_id].status == "RUNNING"), reverse=True
+            )  # the last is the first to be tried again
             for trial_id in self._retry_queue:  # what it had reported already it will report again
                 self.trials[trial_id].metrics.metrics.clear()
             for trial_id in sorted(self.trials):

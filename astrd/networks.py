@@ -54,6 +54,16 @@ class ConvolutionalNetwork:
     def params(self) -> dict[str, Any]:
         return asdict(self)
 
+    @property
+    def multiplications(self) -> int:
+        """What one spectrum takes, up to the logits: the time of a large network goes by it."""
+        length, channels, total = len(WAVELENGTH), 1, 0
+        for filters, kernel_size in zip(self.filters, self.kernel_sizes, strict=True):
+            computed, length = (-(-length // 2),) * 2 if self.downsampling == "stride" else (length, length // 2)
+            total += computed * kernel_size * channels * filters
+            channels = filters
+        return total + length * channels * self.units
+
 
 Architecture = DenseNetwork | ConvolutionalNetwork
 
