@@ -186,8 +186,7 @@ def _objective(target: Target, recipe: Recipe) -> Objective:
     groups = ROLL_UP.astype(np.float32)
 
     def losses(label: Any, logits: Any) -> Any:
-        label = tf.stop_gradient(label)
-        cross_entropy = tf.nn.softmax_cross_entropy_with_logits(label, logits)
+        cross_entropy = tf.raw_ops.SoftmaxCrossEntropyWithLogits(features=logits, labels=label).loss
         if target != "bus_class" or not recipe.group_loss:
             return cross_entropy
         logarithm = tf.math.log(tf.matmul(tf.nn.softmax(logits), groups) + 1e-7)

@@ -6,8 +6,10 @@ a convolution is one batched product of matrices.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     import keras
@@ -22,6 +24,12 @@ class SideBySide:
         The module of TensorFlow.
     network
         Of the layers named below; its weights do not matter.
+
+    Attributes
+    ----------
+    shapes
+        Of a member's weights, in the order of Keras's `weights`: with an axis of one number for each that the values
+        which they meet have before theirs.
     """
 
     def __init__(self, tf: Any, network: keras.Model, members: int) -> None:
@@ -42,6 +50,10 @@ class SideBySide:
             "Reshape": lambda layer, x: self._rows(x, *layer.target_shape),
             "Subtract": lambda layer, xs: xs[0] - xs[1],
         }
+        meets = {id(of): len(layer.output.shape) - 1 for layer in self._layers(network) for of in layer.weights}
+        self.shapes = [
+            (*[1] * meets[id(of)], *of.shape) if len(of.shape) == 1 else tuple(of.shape) for of in network.weights
+        ]
 
     def __call__(self, weights: Sequence[Any], x: Any, seeds: Any = None) -> tuple[Any, dict[int, Any]]:
         """What the networks make of spectra.
@@ -49,7 +61,7 @@ class SideBySide:
         Parameters
         ----------
         weights
-            As the network's `weights`, each with a leading axis of members.
+            Of the `shapes`, each with a leading axis of members.
         x
             Shape (members, n, 49).
         seeds
@@ -58,8 +70,8 @@ class SideBySide:
         Returns
         -------
         outputs, statistics
-            Shape (members, n, outputs); and new values of the weights that are not learned but kept account of, by
-            their place, none without `seeds`.
+            Shape (members, n, outputs); and new values of the weights that are not learned but kept account of, of
+            their shapes, by their place; none without `seeds`.
 
         Raises
         ------
@@ -70,6 +82,12 @@ class SideBySide:
         self._statistics: dict[int, Any] = {}
         return self._run(self._network, x), self._statistics
 
+    @classmethod
+    def _layers(cls, network: keras.Model) -> Iterator[keras.layers.Layer]:
+        """Those that networks within it hold, too."""
+        for layer in network.layers:
+            yield from cls._layers(layer) if hasattr(layer, "layers") else [layer]
+
     def _run(self, network: keras.Model, x: Any) -> Any:
         return network._run_through_graph(x, operation_fn=self._way)
 
@@ -79,11 +97,9 @@ class SideBySide:
             raise TypeError(f"expected layers of {', '.join(self._ways)}; got {kind}")
         return lambda inputs, **_: self._ways[kind](layer, inputs)
 
-    def _of(self, variable: Any, axes: int) -> Any:
-        """A variable of all members, to meet values of so many axes."""
-        value = self._weights[self._place[id(variable)]]
-        between = axes - len(value.shape)
-        return self._tf.reshape(value, [self._members, *[1] * between, *value.shape[1:]]) if between else value
+    def _of(self, variable: Any) -> Any:
+        """A variable of all members."""
+        return self._weights[self._place[id(variable)]]
 
     def _rows(self, x: Any, *shape: int) -> Any:
         return self._tf.reshape(x, [self._members, -1, *shape])
@@ -95,18 +111,16 @@ class SideBySide:
         return self._tf.concat(self._tf.unstack(x, axis=2), axis=-1)
 
     def _dense(self, layer: keras.layers.Dense, x: Any) -> Any:
-        product = self._tf.matmul(x, self._of(layer.kernel, 3))
-        return layer.activation(product + self._of(layer.bias, 3) if layer.use_bias else product)
+        product = self._tf.matmul(x, self._of(layer.kernel))
+        return layer.activation(product + self._of(layer.bias) if layer.use_bias else product)
 
     def _convolve(self, layer: keras.layers.Conv1D, x: Any) -> Any:
-        tf, kernel = self._tf, self._of(layer.kernel, 4)
+        tf, kernel = self._tf, self._of(layer.kernel)
         (size,), (stride,) = layer.kernel_size, layer.strides
         if layer.padding != "same" or layer.dilation_rate != (1,) or layer.groups != 1:
             raise TypeError(f"expected a convolution with padding alone, got {layer.get_config()}")
-        if self._members == 1:
-            one, own = (tf.reshape(values, [-1, *values.shape[2:]]) for values in (x, kernel))
-            found = tf.nn.conv1d(one, tf.reshape(own, kernel.shape[1:]), stride, "SAME")
-            found = self._rows(found, *found.shape[1:])
+        if self._members == 1:  # its spectra are the rows of an image, which a kernel of one row goes over
+            found = tf.nn.conv2d(x, kernel, [1, stride], "SAME")
         else:
             length, channels = x.shape[2:]
             outputs, steps = -(-length // stride), -(-size // stride)
@@ -122,19 +136,17 @@ class SideBySide:
                 tf.reshape(kernel, [self._members, size * channels, layer.filters]),
             )
             found = self._rows(product, outputs, layer.filters)
-        return layer.activation(found + self._of(layer.bias, 4) if layer.use_bias else found)
+        return layer.activation(found + self._of(layer.bias) if layer.use_bias else found)
 
     def _normalise(self, layer: keras.layers.BatchNormalization, x: Any) -> Any:
-        tf, axes = self._tf, len(x.shape)
-        gamma, beta = self._of(layer.gamma, axes), self._of(layer.beta, axes)
-        kept = [self._of(variable, axes) for variable in (layer.moving_mean, layer.moving_variance)]
+        gamma, beta = self._of(layer.gamma), self._of(layer.beta)
+        kept = [self._of(variable) for variable in (layer.moving_mean, layer.moving_variance)]
         if self._seeds is None:
             mean, variance = kept
-            return (x - mean) * (gamma * tf.math.rsqrt(variance + layer.epsilon)) + beta
+            return (x - mean) * (gamma * self._tf.math.rsqrt(variance + layer.epsilon)) + beta
         normalised, *found = self._normalised_by_itself(x, gamma, beta, layer.epsilon)
         for variable, old, new in zip((layer.moving_mean, layer.moving_variance), kept, found, strict=True):
-            moved = layer.momentum * old + (1 - layer.momentum) * tf.stop_gradient(new)
-            self._statistics[self._place[id(variable)]] = tf.squeeze(moved, list(range(1, axes - 1)))
+            self._statistics[self._place[id(variable)]] = layer.momentum * old + (1 - layer.momentum) * new
         return normalised
 
     def _normalised_by_itself(self, x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:
@@ -145,7 +157,7 @@ class SideBySide:
         """
         tf = self._tf
         over = list(range(1, len(x.shape) - 1))
-        count = tf.cast(tf.size(x[0]) // x.shape[-1], tf.float32)
+        count = float(np.prod(x.shape[1:-1]))
 
         @tf.custom_gradient  # type: ignore[untyped-decorator]
         def normalised(x: Any, gamma: Any, beta: Any) -> tuple[Any, Callable[..., Any]]:
@@ -190,8 +202,8 @@ class SideBySide:
         if self._seeds is None or not layer.rate:
             return x
         seed, step = tf.unstack(tf.cast(self._seeds, tf.uint32), axis=1)
-        units = tf.reshape(tf.range(tf.size(x[0]), dtype=tf.int32), tf.shape(x)[1:])
-        drawn = self._hashed(tf.cast(units, tf.uint32)[None] + self._hashed(step + self._hashed(seed))[:, None, None])
+        units = tf.constant(np.arange(np.prod(x.shape[1:]), dtype=np.uint32).reshape(1, *x.shape[1:]))
+        drawn = self._hashed(units + self._hashed(step + self._hashed(seed))[:, None, None])
         share = tf.cast(tf.bitwise.right_shift(drawn, 8), tf.float32) / 2.0**24
         return tf.where(share >= layer.rate, x / (1 - layer.rate), 0.0)
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from astrd.backend import tensorflow
+from astrd.backend import as_traced, tensorflow
 from astrd.dataset import LabelledSpectra
 from astrd.side_by_side import SideBySide
 from astrd.smoothing import WAVELENGTH
@@ -201,6 +201,10 @@ class _Graph:
         )  # fmt: skip
 
     def learn(self, lessons: Sequence[Lesson], starts: Sequence[Weights]) -> list[Learned]:
+        with as_traced():
+            return self._learn(lessons, starts)
+
+    def _learn(self, lessons: Sequence[Lesson], starts: Sequence[Weights]) -> list[Learned]:
         schedule = self._schedule
         self._reset(starts)
         learned, held_out = ([getattr(lesson, part) for lesson in lessons] for part in ("learned", "held_out"))
@@ -290,15 +294,15 @@ class _Graph:
         return self._tf.reshape(measure(*flat), [self._members, -1])
 
     def _split(self, learned: Any, statistics: Any) -> list[Any]:
-        """The weights of all layers, each with a leading axis of members, those that are learned first."""
+        """The weights of all layers as they meet values, those that are learned first."""
         sizes = self._sizes[: self._learned], self._sizes[self._learned :]
         parts = [
             part
             for row, of_row in zip((learned, statistics), sizes, strict=True)
             for part in (self._tf.split(row, of_row, axis=1) if of_row else [])
         ]
-        shaped = zip(parts, self._shapes, strict=True)
-        return [self._tf.reshape(part, [self._members, *shape]) for part, shape in shaped]
+        shapes = [self._layers.shapes[place] for place in self._order]
+        return [self._tf.reshape(part, [self._members, *shape]) for part, shape in zip(parts, shapes, strict=True)]
 
     def _joined(self, parts: Sequence[Any]) -> Any:
         return self._tf.concat([self._tf.reshape(part, [self._members, -1]) for part in parts], axis=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
@@ -14,7 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Worker
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
@@ -23,6 +24,15 @@ MEMORY_LIMIT: Final = "1.5 GB"
 """Of a worker of ours that scores; Dask starts one anew that goes beyond."""
 
 PATIENCE: Final = 60.0  # seconds to wait for a cluster's first worker
+
+
+_SETTINGS: Final = {
+    "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical",
+    # Dask has the C library give back what is freed at once, and each step of a network asks for its memory anew:
+    # trials took a quarter longer.
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
+    "distributed.worker.profile.enabled": False,  # nobody looks at it, and it stops the work a hundred times a second
+}
 
 
 class NoWorkersError(RuntimeError):
@@ -182,19 +192,28 @@ def cluster(scheduler: str = "", workers: int = 0, memory: str = "auto") -> Iter
             yield scheduler
         return
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong in the work is raised
-    quiet = {"distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical"}
     with (
-        dask.config.set(quiet),
+        dask.config.set(_SETTINGS),
         _unseen_main_module(),
         LocalCluster(
             n_workers=workers or cores(),
             threads_per_worker=1,
+            preload=[__name__],
             memory_limit=memory,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",  # any port that is free, as several jobs may run at once
         ) as local,
     ):
         yield local.scheduler_address
+
+
+def dask_setup(worker: Worker) -> None:
+    """Called by Dask in a worker process of ours as it starts.
+
+    At its end the process is to leave at once, as there is nothing left to write: Python would first take all modules
+    apart, for most of a second where TensorFlow is one.
+    """
+    atexit.register(os._exit, 0)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import keras
 import numpy as np
 import onnx
@@ -48,3 +50,15 @@ def test_nothing_stands_between_a_convolution_and_its_normalisation() -> None:
     after = [kinds[node.output[0]] for node in graph.node if node.op_type == "Conv"]
     assert len(after) == 4
     assert set(after) <= {"Mul", "Add", "Relu"}
+
+
+@pytest.mark.parametrize("downsampling", ["stride", "max-pooling"])
+def test_multiplications_are_those_of_the_layers(downsampling: Literal["stride", "max-pooling"]) -> None:
+    architecture = ConvolutionalNetwork((4, 6, 10), (5, 3, 7), downsampling, units=8)
+    layers = [
+        layer
+        for layer in networks.build(architecture, 26, seed=0).layers
+        if isinstance(layer, keras.layers.Conv1D | keras.layers.Dense) and layer.name != "logits"
+    ]
+    expected = sum(int(np.prod(layer.output.shape[1:-1]) * np.prod(layer.kernel.shape)) for layer in layers)
+    assert architecture.multiplications == expected

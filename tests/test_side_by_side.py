@@ -35,7 +35,10 @@ KINDS: dict[str, Callable[[int], Any]] = {
 
 
 def stacked(members: Sequence[keras.Model]) -> list[np.ndarray]:
-    return [np.stack(arrays) for arrays in zip(*(network.get_weights() for network in members), strict=True)]
+    """Weights as `SideBySide` takes them."""
+    each = zip(*(network.get_weights() for network in members), strict=True)
+    shapes = SideBySide(tensorflow(), members[0], len(members)).shapes
+    return [np.stack(own).reshape(-1, *shape) for own, shape in zip(each, shapes, strict=True)]
 
 
 def spectra(members: int) -> np.ndarray:

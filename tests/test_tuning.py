@@ -143,6 +143,30 @@ def test_a_network_search_killed_at_any_write_goes_on_as_if_nothing_had_been(
     assert moments > 3 * 5
 
 
+def test_the_longest_trials_of_networks_are_run_first(
+    few: LabelledSpectra, tmp_path: Path, instant_networks: None
+) -> None:
+    told: list[Trial] = []
+    cnn(few, tmp_path, 12, on_trial=told.append)
+    sizes = [network_search.cnn_of(trial.params, QUICK)[0].multiplications for trial in told]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > 2 * sizes[-1]
+
+
+def test_a_network_search_cut_short_may_go_on_with_fewer_trials(
+    few: LabelledSpectra, tmp_path: Path, instant_networks: None
+) -> None:
+    def killed(trial: Trial) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        cnn(few, tmp_path, 12, on_trial=killed)
+    assert_whole(cnn(few, tmp_path, 4), 4)
+    whole = cnn(few, tmp_path, 12)
+    assert_whole(whole, 12)
+    assert tried(whole) == tried(cnn(few, tmp_path / "whole", 12))
+
+
 @pytest.mark.parametrize("ends", [0, 1, 2])
 def test_a_machine_search_cut_short_runs_that_trial_again_and_none_twice(
     few: LabelledSpectra, tmp_path: Path, instant_folds: None, monkeypatch: pytest.MonkeyPatch, ends: int
@@ -254,9 +278,9 @@ def test_a_failed_trial_is_shown_with_its_error_and_the_search_goes_on(
     monkeypatch.setattr(machine_search, "cross_validate", fails_every_second_time(machine_search.cross_validate))
     told: list[Trial] = []
     found = search(few, tmp_path, 5, on_trial=told.append)
-    assert [trial.failed for trial in found] == [False, True, False, True, False]
-    assert found == told
-    assert "FloatingPointError: lost in call 2" in found[1].error
+    assert [trial.failed for trial in told] == [False, True, False, True, False]
+    assert found == sorted(told, key=lambda trial: trial.number)
+    assert "FloatingPointError: lost in call 2" in told[1].error
     assert not any(trial.error for trial in found if not trial.failed)
     again = search(few, tmp_path, 5)
     assert [trial.error for trial in again] == [trial.error for trial in found]
