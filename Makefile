@@ -48,6 +48,16 @@ store='$(STORE)'; file=$${store#sqlite:///}; \
 	fi
 endef
 
+define FREE_PORT
+import socket
+import sys
+port, variable = sys.argv[1:]
+with socket.socket() as probe:
+    if probe.connect_ex(("127.0.0.1", int(port))) == 0:
+        sys.exit(f"Port {port} is in use: stop what answers there, or choose another one with {variable}=PORT")
+endef
+export FREE_PORT
+
 define FIND_RUNS
 import sys
 import mlflow
@@ -65,6 +75,7 @@ export FIND_RUNS
 
 ui: $(READY)  ## show the runs and the registry in the browser, on UI_PORT (5000)
 	@$(call IF_STORE,show); \
+	case "$$store" in http*) ;; *) python -c "$$FREE_PORT" $(UI_PORT) UI_PORT || exit 1 ;; esac; \
 	python -c "$$FIND_RUNS" "$$store" $(UI_PORT) || exit 1; \
 	case "$$store" in http*) exit 0 ;; esac; \
 	echo "Stop with Ctrl-C."; \
@@ -85,6 +96,7 @@ export FIND_MODEL
 
 serve: $(READY)  ## answer over HTTP with the champion, on PORT (5001)
 	@$(call IF_STORE,serve); \
+	python -c "$$FREE_PORT" $(PORT) PORT || exit 1; \
 	python -c "$$FIND_MODEL" "$$store" $(ALIAS) $(PORT) || exit 1; \
 	MLFLOW_TRACKING_URI="$$store" exec mlflow models serve -m models:/asteroid-taxonomy-cnn@$(ALIAS) \
 		--env-manager local -h 127.0.0.1 -p $(PORT) -w 1

@@ -29,7 +29,7 @@ PATIENCE: Final = 60.0  # seconds to wait for a cluster's first worker
 _SETTINGS: Final = {
     "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical",
     # Dask has the C library give back what is freed at once, and each step of a network asks for its memory anew:
-    # trials took a quarter longer.
+    # trials took a sixth longer.
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
     "distributed.worker.profile.enabled": False,  # nobody looks at it, and it stops the work a hundred times a second
 }

@@ -7,6 +7,7 @@ import inspect
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sysconfig
 import tomllib
@@ -155,8 +156,29 @@ def test_make_serve_asks_for_the_registered_champion() -> None:
     assert f"ALIAS ?= {tracking.Alias.CHAMPION}\n" in MAKEFILE
 
 
-def test_make_alone_lists_every_target_in_one_line() -> None:
+def make(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
-    shown = subprocess.run(["make"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+    command = ["make", *arguments]
+    return subprocess.run(command, cwd=ROOT, env={**environment, **variables}, capture_output=True, text=True)
+
+
+def test_make_alone_lists_every_target_in_one_line() -> None:
+    shown = make().stdout
     (targets,) = re.findall(r"^\.PHONY: (help .*)$", MAKEFILE, flags=re.MULTILINE)
     assert re.findall(r"^  make (\w+)", shown, flags=re.MULTILINE) == targets.split()
+
+
+@pytest.mark.skipif(not (ROOT / ".venv" / "ready").exists(), reason="make would set up .venv first")
+@pytest.mark.parametrize(("target", "variable"), [("ui", "UI_PORT"), ("serve", "PORT")])
+def test_a_port_that_is_in_use_is_named(target: str, variable: str, tmp_path: Path) -> None:
+    store = tmp_path / "mlflow.db"
+    store.touch()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ended = make(target, f"{variable}={port}", MLFLOW_TRACKING_URI=f"sqlite:///{store}")
+    assert ended.returncode != 0
+    assert f"Port {port} is in use" in ended.stderr
+    assert f"{variable}=PORT" in ended.stderr
+    assert "Traceback" not in ended.stderr
