@@ -30,10 +30,10 @@ def tensorflow() -> Any:
 
 @contextlib.contextmanager
 def as_traced() -> Iterator[None]:
-    """Run graphs as they were traced, one operation after another, as they are made for it.
+    """Run the graphs of small networks as they were traced, one operation after another.
 
-    TensorFlow would look for better ones first, and do operations in any order that their inputs allow. With a small
-    network the one takes as long as four epochs, and the other a twentieth of each; neither gains anything.
+    TensorFlow would look for a better graph first, and then take operations in any order that their inputs allow. The
+    one takes as long as four epochs, the other a twentieth of each, and neither gains anything.
     """
     tf = tensorflow()
     optimizer, off = tf.config.optimizer, "disable_meta_optimizer"

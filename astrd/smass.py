@@ -79,6 +79,7 @@ _BACK_OFF: Final = 1.0  # seconds
 _PROVISIONAL: Final = re.compile(r"\d{4} [A-Z]{2}\d*")
 _NUMBERED: Final = re.compile(r"(\d+) (\S.*)")
 _MEMBER: Final = re.compile(r"a(?:(\d{6})|u(\d{4})([A-Z]{2}\d*))(\.spfit)?\.\[2\]")
+_MISNAMED: Final = "expected a name like a000001.[2] or a000001.spfit.[2]"
 
 
 @dataclass(frozen=True)
@@ -229,12 +230,7 @@ def read_spectra(archive: IO[bytes]) -> SpectraFiles:
     named = [_MEMBER.fullmatch(_last_part(name)) for name, _ in members]
     numbers = iter(_numbers([data for known, (_, data) in zip(named, members, strict=True) if known]))
     for known, (name, _) in zip(named, members, strict=True):
-        reason = (
-            _add(files, name, known, next(numbers))
-            if known
-            else "expected a name like a000001.[2] or a000001.spfit.[2]"
-        )
-        if reason:
+        if reason := _add(files, name, known, next(numbers)) if known else _MISNAMED:
             refused.append(Refusal(name, reason))
     return SpectraFiles(files.raw, files.smoothed, files.rejected_rows, files.member, tuple(refused))
 
