@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import signal
-import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -21,45 +19,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import typer
 from prefect import Flow
-from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import PREFECT_API_URL
 from rich.console import Console
 
 from astrd.smass import ArchiveError
-from astrd.tracking import kill_open_runs
 from flows import audit, cluster, features, ingest, pipeline, promote, schedule, score, summary, train, tune
+from flows.stopping import STOPPING, console, take_signals
 from tasks.progress import display
 
-console = Console(stderr=False)
 app = typer.Typer(help="The flows of the platform.", no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
-STOPPING = (signal.SIGINT, signal.SIGTERM)
-STOP_PATIENCE = 10.0  # seconds to leave things in order before the process ends
 USER_ERRORS = (ArchiveError, FileNotFoundError, LookupError, RuntimeError, ValueError)
-
-
-def _stop(signal_number: int, frame: object) -> None:
-    """End at once, and say so in MLflow: threads that train would go on to their end, and Prefect's server is gone."""
-    console.show_cursor(True)
-    console.print("Stopped. What was running is marked as killed; a search goes on when it is started again.")
-    closing = threading.Thread(target=_close, daemon=True)  # the interrupted thread may hold the store
-    closing.start()
-    closing.join(STOP_PATIENCE)
-    os._exit(128 + signal_number)
-
-
-def _take_signals(*_: object) -> None:
-    """Handle signals from when the flow runs: Prefect sets its own handler before, and restores what it found after."""
-    for number in STOPPING:
-        signal.signal(number, _stop)
-
-
-def _close() -> None:
-    with contextlib.suppress(Exception):  # whatever goes wrong here, the process has to end
-        kill_open_runs()
-    with contextlib.suppress(Exception):
-        for server in list(SubprocessASGIServer._instances.values()):
-            server.stop()
 
 
 def command(flow: Flow[..., Any], tell: Callable[[Console, Any], None]) -> None:
@@ -74,7 +44,7 @@ def command(flow: Flow[..., Any], tell: Callable[[Console, Any], None]) -> None:
                 if not PREFECT_API_URL.value():
                     console.print("Starting Prefect's own server ...", style="dim")  # it takes some seconds
                 with display(console):
-                    result = flow.with_options(on_running=[_take_signals])(**options)
+                    result = flow.with_options(on_running=[take_signals])(**options)
             except USER_ERRORS as error:
                 console.print(f"[bold red]{type(error).__name__}:[/] {error}", highlight=False, soft_wrap=True)
                 raise typer.Exit(1) from error

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.settings import PREFECT_API_URL
 
 from astrd import registry, tracking, workers
 from astrd.scoring import Counts, Scoring, Settings
@@ -83,7 +85,7 @@ def score(
         seconds = 0.0
         if left:
             shown.show(resumed, "starting workers")
-            with workers.dask_client(scheduler, processes) as client:
+            with workers.dask_client(scheduler, processes) as known, _with_tasks(known) as client:
                 run.log_params({"workers": len(client.scheduler_info(n_workers=-1)["workers"])})
                 seconds = spread(client, scoring, left, resumed, survey.rows, shown)
         counts = scoring.finish(survey)
@@ -118,15 +120,23 @@ def _model(uri: str) -> tuple[str, str | None]:
     return f"models:/{REGISTERED_CNN}/{champion.version}", str(champion.version)
 
 
+@task(name="score partition", task_run_name="score partition {number}", cache_policy=NO_CACHE)
+def score_partition(scoring: Scoring, number: int, partition: Partition) -> Counts:
+    """Score one partition, on a worker."""
+    return scoring.score(number, partition)
+
+
 def spread(
     client: Client, scoring: Scoring, partitions: Mapping[int, Partition], resumed: int, total: int, shown: Step
 ) -> float:
     """Score partitions on the workers, and show how it goes; returns the seconds that it took."""
     from distributed import KilledWorker, as_completed
+    from prefect_dask.client import PrefectDaskClient
 
     started = time.perf_counter()
     done = Counts()
-    futures = client.map(scoring.score, *zip(*partitions.items(), strict=True), pure=False)
+    work = (score_partition, [scoring] * len(partitions)) if isinstance(client, PrefectDaskClient) else (scoring.score,)
+    futures = client.map(*work, *zip(*partitions.items(), strict=True), pure=False)
     for future in as_completed(futures, loop=client.loop):
         try:
             done += future.result()
@@ -141,6 +151,21 @@ def spread(
         left = (total - resumed - done.spectra) / rate
         shown.show(resumed + done.spectra, f"{rate:,.0f} a second, {_duration(left)} left")
     return time.perf_counter() - started
+
+
+@contextmanager
+def _with_tasks(client: Client) -> Iterator[Client]:
+    """A client whose work can be tasks of Prefect, where a Prefect server is named; else the same one.
+
+    The server that Prefect starts itself, where none is named, is a flow's own: each worker would start one more.
+    """
+    if not PREFECT_API_URL.value():
+        yield client
+        return
+    from prefect_dask.client import PrefectDaskClient
+
+    with PrefectDaskClient(client.scheduler.address, set_as_default=False) as own:
+        yield own
 
 
 def _duration(seconds: float) -> str:

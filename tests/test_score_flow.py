@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterName
 
 from alike import assert_same_answers
 from astrd import registry, simulate, tracking, workers
@@ -88,10 +90,24 @@ def test_a_survey_that_was_killed_goes_on_from_its_finished_partitions(call: Cal
     assert run.data.metrics["spectra"] == run.data.metrics["classified"] == SPECTRA
     assert run.data.params["model_version"] == "1"
     assert run.data.params["workers"] == "2"
+    done_now = {f"score partition {number}" for number in range(SPECTRA // ROWS) if part_name(number) not in before}
+    wait_until(lambda: done_now <= completed_in_prefect(), 60)
 
     code, said_again = call(*options("--coverage", "0.5"))
     assert code == 1
     assert "was begun with another coverage" in said_again
+
+
+def part_name(number: int) -> str:
+    return f"part-{number:06d}.parquet"
+
+
+def completed_in_prefect() -> set[str]:
+    """Names of the partitions that Prefect's server knows as done; it hears of them a little later."""
+    like = TaskRunFilter(name=TaskRunFilterName(like_="score partition"))
+    with get_client(sync_client=True) as client:
+        runs = client.read_task_runs(task_run_filter=like)
+    return {run.name for run in runs if run.state is not None and run.state.is_completed()}
 
 
 def is_worker(process: psutil.Process) -> bool:
