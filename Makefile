@@ -52,6 +52,8 @@ define FREE_PORT
 import socket
 import sys
 port, variable = sys.argv[1:]
+if not (port.isdecimal() and 0 < int(port) < 2**16):
+    sys.exit(f"Expected a port from 1 to 65535, got {variable}={port}")
 with socket.socket() as probe:
     if probe.connect_ex(("127.0.0.1", int(port))) == 0:
         sys.exit(f"Port {port} is in use: stop what answers there, or choose another one with {variable}=PORT")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import socket
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -88,11 +89,12 @@ def classify(
 def serve(
     model: Annotated[str, typer.Option(help="URI of the model; empty: the champion of the registry.")] = "",
     host: Annotated[str, typer.Option(help="Address to answer at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to answer at.")] = 5001,
+    port: Annotated[int, typer.Option(help="Port to answer at.", min=1, max=2**16 - 1)] = 5001,
     workers: Annotated[int, typer.Option(help="Processes; 0: the cores.", min=0)] = 0,
 ) -> None:
     """Answer over HTTP as `mlflow models serve` does, several times as fast; no environment is built."""
     from astrd import registry
+    from astrd.server import no_port
     from astrd.workers import cores
 
     try:
@@ -100,6 +102,11 @@ def serve(
         classifier = registry.load_classifier(address)
     except (ValueError, OSError) as error:
         _complain(error)
+        raise typer.Exit(1) from error
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        _complain(ValueError(no_port(host, port, error)))
         raise typer.Exit(1) from error
     _say(f"{address} answers at http://{host}:{port}/invocations. Stop with Ctrl-C.")
     folder = tempfile.mkdtemp(prefix="astrd-serve-")  # the server removes it when it has read it
@@ -139,8 +146,12 @@ def figures(
     from astrd import figures as drawing
 
     material = _material(run)
-    for path in drawing.write(drawing.all_of(material.features, material.findings), output):
-        console.print(str(path), highlight=False, soft_wrap=True)
+    try:
+        for path in drawing.write(drawing.all_of(material.features, material.findings), output):
+            console.print(str(path), highlight=False, soft_wrap=True)
+    except OSError as error:
+        _complain(error)
+        raise typer.Exit(1) from error
 
 
 def _material(run: str) -> Material:

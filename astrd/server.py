@@ -204,7 +204,12 @@ def main(folder: str, host: str, port: str, workers: str) -> None:
     try:
         serve(classifier, host, int(port), int(workers))
     except OSError as error:
-        sys.exit(f"expected a free port, got {port} on {host}: {error.strerror}. Name another with --port.")
+        sys.exit(no_port(host, port, error))
+
+
+def no_port(host: str, port: int | str, error: OSError) -> str:
+    """What to say where a port cannot be had."""
+    return f"expected a free port, got {port} on {host}: {error.strerror}. Name another with --port."
 
 
 if __name__ == "__main__":

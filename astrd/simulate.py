@@ -287,7 +287,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     survey_of.add_argument("--seed", type=int, default=0, help="equal seeds and sizes give equal surveys")
     chosen = parser.parse_args(arguments)
-    chosen.run(chosen)
+    try:
+        chosen.run(chosen)
+    except (OSError, ValueError) as error:
+        parser.exit(1, f"{error}\n")
 
 
 def _write(chosen: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -249,3 +250,14 @@ def test_it_needs_nothing_of_what_training_needs(files: list[str], run_id: str, 
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out.html").is_file()
+
+
+@pytest.mark.usefixtures("run_id")
+def test_a_port_that_is_taken_is_told_before_anything_else() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = CliRunner().invoke(app, ["serve", "--port", str(port)])
+    assert result.exit_code == 1
+    assert f"expected a free port, got {port} on 127.0.0.1" in result.output.replace("\n", " ")
+    assert "answers at" not in result.output
+    assert CliRunner().invoke(app, ["serve", "--port", "99999"]).exit_code == 2

@@ -182,3 +182,13 @@ def test_a_port_that_is_in_use_is_named(target: str, variable: str, tmp_path: Pa
     assert f"Port {port} is in use" in ended.stderr
     assert f"{variable}=PORT" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.skipif(not (ROOT / ".venv" / "ready").exists(), reason="make would set up .venv first")
+@pytest.mark.parametrize("port", ["abc", "99999", "0"])
+def test_what_is_no_port_is_told(port: str, tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").touch()
+    ended = make("serve", f"PORT={port}", MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/mlflow.db")
+    assert ended.returncode != 0
+    assert f"Expected a port from 1 to 65535, got PORT={port}" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -153,8 +153,13 @@ def test_a_written_survey_is_as_large_as_asked_and_can_be_scored(
     assert len({tuple(values) for values in table["reflectance"]}) == 90
 
 
-def test_a_survey_is_written_into_no_folder_that_holds_something(tmp_path: Path) -> None:
+def test_a_survey_is_written_into_no_folder_that_holds_something(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "old.parquet").write_text("an older survey")
     with pytest.raises(ValueError, match="expected a new or empty folder"):
         list(simulate.write(tmp_path, 10))
+    with pytest.raises(SystemExit, match="1"):
+        simulate.main(["survey", str(tmp_path), "--size", "10"])
+    assert "expected a new or empty folder" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["old.parquet"]
