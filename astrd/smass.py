@@ -6,40 +6,28 @@ doi:10.1006/icar.2002.6856 (taxonomy).
 
 from __future__ import annotations
 
-import gzip
-import io
 import logging
 import os
 import re
 import shutil
 import sys
-import tarfile
 import time
-import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from astrd.dataset import RAW_SCHEMA, sha256_of
-from astrd.smoothing import WAVELENGTH
+from astrd.smass_spectra import ArchiveError, Refusal, SpectraFiles, read_spectra
 from astrd.taxonomy import BUS_CLASSES, MAIN_GROUP_OF
 
 log = logging.getLogger(__name__)
 
 MIRROR_VARIABLE: Final = "ASTRD_MIRROR"
 OFFICIAL_ADDRESS: Final = "http://smass.mit.edu/data/smass"
-
-
-class ArchiveError(Exception):
-    """A file of the archive is not what it must be."""
 
 
 class ArchiveUnavailable(ArchiveError):
@@ -67,10 +55,6 @@ SPECTRA_FILE: Final = ArchiveFile(
 )
 FILES: Final = (TAXONOMY_FILE, SPECTRA_FILE)
 
-MAX_MEMBERS: Final = 10_000
-MAX_MEMBER_BYTES: Final = 2**20
-MAX_TOTAL_BYTES: Final = 64 * 2**20
-
 # Together they let a host that is out of reach, or silent, fail within 20 seconds.
 _ATTEMPTS: Final = 2
 _TIMEOUT: Final = (4.0, 9.0)  # seconds to connect, and between two pieces of an answer
@@ -78,8 +62,6 @@ _BACK_OFF: Final = 1.0  # seconds
 
 _PROVISIONAL: Final = re.compile(r"\d{4} [A-Z]{2}\d*")
 _NUMBERED: Final = re.compile(r"(\d+) (\S.*)")
-_MEMBER: Final = re.compile(r"a(?:(\d{6})|u(\d{4})([A-Z]{2}\d*))(\.spfit)?\.\[2\]")
-_MISNAMED: Final = "expected a name like a000001.[2] or a000001.spfit.[2]"
 
 
 @dataclass(frozen=True)
@@ -88,29 +70,6 @@ class ArchivePaths:
 
     taxonomy: Path
     spectra: Path
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A member of the archive that did not become a row of the table, and why."""
-
-    member: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class SpectraFiles:
-    """The spectra in the tar, by designation.
-
-    `raw` holds arrays of shape (n, 3): wavelength (µm), reflectance, uncertainty (1 sigma), without the rejected
-    rows, which are counted. `smoothed` holds Bus's own 49 channels. `member` names the file of each.
-    """
-
-    raw: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    smoothed: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    rejected_rows: dict[str, int] = field(default_factory=dict)
-    member: dict[str, str] = field(default_factory=dict)
-    refused: tuple[Refusal, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -199,42 +158,6 @@ def read_classes(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["designation", "name", "tholen_class", "bus_class"], dtype="str")
 
 
-def read_spectra(archive: IO[bytes]) -> SpectraFiles:
-    """Read all spectra from the gzipped tar, in one pass and without writing a file.
-
-    A spectrum that is broken is refused and named. An archive with anything that has no place in it is not read at all.
-
-    Raises
-    ------
-    ArchiveError
-        If it is not a gzipped tar, or holds a path that is absolute or climbs, a link or device, a member above 1 MiB,
-        more than 10,000 members or more than 64 MiB.
-    """
-    members: list[tuple[str, bytes]] = []
-    try:
-        # One bounded read: no header in the tar can make its reader ask for more than this.
-        content = gzip.GzipFile(fileobj=archive).read(MAX_TOTAL_BYTES + 1)
-        if len(content) > MAX_TOTAL_BYTES:
-            raise ArchiveError(f"the archive unpacks to more than {MAX_TOTAL_BYTES} bytes: refused")
-        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
-            total = 0
-            for count, member in enumerate(tar, start=1):
-                total += member.size
-                _check_member(member, count, total)
-                if member.isdir() or _last_part(member.name) == "DIRECTORY":
-                    continue
-                members.append((member.name, content[member.offset_data : member.offset_data + member.size]))
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise ArchiveError(f"the spectra are not a readable gzipped tar: {error}") from error
-    files, refused = SpectraFiles(), []
-    named = [_MEMBER.fullmatch(_last_part(name)) for name, _ in members]
-    numbers = iter(_numbers([data for known, (_, data) in zip(named, members, strict=True) if known]))
-    for known, (name, _) in zip(named, members, strict=True):
-        if reason := _add(files, name, known, next(numbers)) if known else _MISNAMED:
-            refused.append(Refusal(name, reason))
-    return SpectraFiles(files.raw, files.smoothed, files.rejected_rows, files.member, tuple(refused))
-
-
 def join(classes: pd.DataFrame, spectra: SpectraFiles) -> Survey:
     """Join spectra with the table of classes; those without a class or without Bus's smoothing are refused."""
     columns = [classes[c].astype(object).where(classes[c].notna(), None).tolist() for c in classes]
@@ -249,7 +172,7 @@ def join(classes: pd.DataFrame, spectra: SpectraFiles) -> Survey:
         elif designation not in spectra.smoothed:
             reason = f"{designation} has no smoothed spectrum"
         else:
-            wavelength, reflectance, uncertainty = np.ascontiguousarray(spectra.raw[designation].T)
+            wavelength, reflectance, uncertainty = spectra.raw[designation].T
             rejected, reference = spectra.rejected_rows[designation], spectra.smoothed[designation]
             group = MAIN_GROUP_OF[bus_class]
             labels = (designation, name, tholen_class, bus_class, group)
@@ -267,70 +190,6 @@ def join(classes: pd.DataFrame, spectra: SpectraFiles) -> Survey:
 def _order(designation: str) -> tuple[bool, int, str]:
     numbered = designation.isdecimal()
     return not numbered, int(designation) if numbered else 0, designation
-
-
-def _check_member(member: tarfile.TarInfo, count: int, total: int) -> None:
-    # As text, not as a path: that takes a tenth of the time of reading the archive.
-    if member.name.startswith("/") or ".." in member.name.split("/") or "\\" in member.name:
-        problem = "its path leaves the archive"
-    elif not (member.isreg() or member.isdir()):
-        problem = "it is neither a file nor a folder"
-    elif not 0 <= member.size <= MAX_MEMBER_BYTES:
-        problem = f"it has {member.size} bytes, the limit is {MAX_MEMBER_BYTES}"
-    elif count > MAX_MEMBERS:
-        problem = f"it is one of more than {MAX_MEMBERS} members"
-    elif total > MAX_TOTAL_BYTES:
-        problem = f"with it the archive has more than {MAX_TOTAL_BYTES} bytes"
-    else:
-        return
-    raise ArchiveError(f"unsafe member {member.name!r} in the archive of spectra: {problem}. Nothing was read.")
-
-
-def _last_part(name: str) -> str:
-    return name.rstrip("/").rpartition("/")[2]
-
-
-def _numbers(files: list[bytes]) -> list[NDArray[np.float64] | None]:
-    """The numbers that each file holds, in the order of the text; None if it holds anything else."""
-    try:
-        # All files at once: splitting each by itself, and making its words numbers, takes twice as long.
-        words = pc.ascii_split_whitespace(pa.array(map(bytes.strip, files), pa.binary()).cast(pa.string()))
-        values = words.flatten().cast(pa.float64()).to_numpy()
-    except pa.ArrowInvalid:
-        if len(files) > 1:
-            return [numbers for file in files for numbers in _numbers([file])]
-        return [None if files[0].strip() else np.empty(0)]
-    return np.split(values, words.offsets.to_numpy()[1:-1])
-
-
-def _add(files: SpectraFiles, member: str, known: re.Match[str], values: NDArray[np.float64] | None) -> str:
-    """Put one member's spectrum into `files`; the answer says why it cannot be, or is empty."""
-    number, year, letters, smoothed = known.groups()
-    designation = str(int(number)) if number else f"{year} {letters}"
-    columns = 2 if smoothed else 3
-    if values is None:
-        return "expected numbers only"
-    if len(values) % columns or not np.isfinite(values).all():
-        return f"expected finite numbers in {columns} columns"
-    values = values.reshape(-1, columns)
-    if designation in (files.smoothed if smoothed else files.raw):
-        return f"a second spectrum of {designation}"
-    if smoothed:
-        if not np.array_equal(values[:, 0], WAVELENGTH):
-            return "expected the 49 wavelengths from 0.44 to 0.92 µm"
-        files.smoothed[designation] = values[:, 1].copy()
-        files.member.setdefault(designation, member)
-        return ""
-    kept = values[values[:, 0] != 0]  # the observers marked bad rows by wavelength 0
-    if len(kept) < 4:
-        return f"expected at least 4 rows to smooth, got {len(kept)}"
-    if kept[0, 0] < 0 or (np.diff(kept[:, 0]) <= 0).any():
-        return "expected wavelengths that increase strictly"
-    if (kept[:, 2] <= 0).any():
-        return "expected uncertainties above 0"
-    files.raw[designation], files.member[designation] = kept, member
-    files.rejected_rows[designation] = len(values) - len(kept)
-    return ""
 
 
 def _obtain(file: ArchiveFile, folder: Path, mirror: str, progress: bool) -> Path:

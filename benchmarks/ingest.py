@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from astrd import dataset, smass
+from astrd import dataset, smass, smass_spectra
 from astrd.dataset import RAW_SCHEMA, DataSource
 from astrd.smass import ArchivePaths
 from astrd.smoothing import WAVELENGTH
@@ -76,7 +76,7 @@ def _joined(taxonomy: Path, folder: Path) -> pd.DataFrame:
 def _read(paths: ArchivePaths) -> smass.Survey:
     """As `smass.read`, of files whose hashes are not those of the archive."""
     with paths.spectra.open("rb") as spectra:
-        return smass.join(smass.read_classes(paths.taxonomy), smass.read_spectra(spectra))
+        return smass.join(smass.read_classes(paths.taxonomy), smass_spectra.read_spectra(spectra))
 
 
 def _written(table: pd.DataFrame, asteroids: int, folder: Path) -> ArchivePaths:

@@ -74,7 +74,7 @@ def cells(measured: Measured) -> tuple[str, ...]:
 
 def terminal_table(results: Sequence[Measured]) -> Table:
     """Names and figures, in 80 columns."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0)
     for name in ("benchmark", "our cost", "its cost", "ratio", "range", "CPU", "target"):
         table.add_column(name, justify="left" if name in ("benchmark", "target") else "right", no_wrap=True)
     for measured in results:
@@ -153,7 +153,7 @@ def _written(ratio: float) -> str:
 
 
 def _short(ratio: float) -> str:
-    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}"
+    return f"{ratio:.1f}" if round(ratio, 1) < 10 else f"{ratio:.0f}"
 
 
 def _processor() -> str:
