@@ -6,6 +6,7 @@ It needs ONNX Runtime and no TensorFlow, and does the smoothing itself, so that 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Protocol
@@ -30,6 +31,7 @@ from astrd.spectrum import Spectrum, SpectrumError, noisy
 from astrd.taxonomy import BUS_CLASSES, MAIN_GROUPS, ROLL_UP
 from astrd.unlearned import resembles_q
 from astrd.widening import flattened
+from astrd.workers import cores
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -139,7 +141,7 @@ class Classifier:
         return answers
 
     def classify_channels(
-        self, reflectance: Array, designation: Sequence[str], coverage: float = DEFAULT_COVERAGE
+        self, reflectance: Array, designation: Sequence[str], coverage: float = DEFAULT_COVERAGE, threads: int = 0
     ) -> pa.Table:
         """Classify spectra that lie on the 49 channels already, as smooth as `bus_smoothing` makes them.
 
@@ -151,6 +153,8 @@ class Classifier:
             One a spectrum; may be empty strings.
         coverage
             Share of prediction sets that hold the right class.
+        threads
+            How many share the spectra out; 0: as many as there are cores. No answer depends on them.
 
         Returns
         -------
@@ -164,14 +168,17 @@ class Classifier:
         ValueError
             If the coverage is not between 0 and 1.
         """
-        tables = []
-        for start in range(0, max(len(reflectance), 1), _AT_ONCE):
+        starts = range(0, max(len(reflectance), 1), _AT_ONCE)
+
+        def table(start: int) -> pa.Table:
             rows = slice(start, start + _AT_ONCE)
             for row, fault in enumerate(channel_faults(reflectance[rows]), start):
                 if fault:
                     raise SpectrumError(f"row {row}: {fault}")
-            tables.append(self.channel_answers(reflectance[rows], designation[rows], coverage).table())
-        return pa.concat_tables(tables)
+            return self.channel_answers(reflectance[rows], designation[rows], coverage).table()
+
+        with ThreadPoolExecutor(min(threads or cores(), len(starts))) as pool:
+            return pa.concat_tables(pool.map(table, starts))
 
     def channel_answers(
         self, reflectance: Array, designation: Sequence[str], coverage: float = DEFAULT_COVERAGE
