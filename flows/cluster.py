@@ -9,12 +9,13 @@ from astrd.catalogue import EPOCHS
 from astrd.dataset import FEATURES_PATH, DatasetRef, raw_of
 from astrd.tracking import Tag, flow_run
 from flows.ingest import SeedOption
+from flows.stopping import take_signals_of_runner
 from flows.train import EpochsOption, SchedulerOption, WorkersOption
 from tasks import cluster as tasks
 from tasks.cluster import Discovery
 
 
-@flow(name="cluster")
+@flow(name="cluster", on_running=[take_signals_of_runner])
 def cluster(
     epochs: EpochsOption = EPOCHS, seed: SeedOption = 0, workers: WorkersOption = 0, scheduler: SchedulerOption = ""
 ) -> Discovery:

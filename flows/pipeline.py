@@ -16,6 +16,7 @@ from astrd.machine_search import SVM_TRIALS
 from astrd.network_search import CNN_TRIALS
 from astrd.tracking import Tag, flow_run, log_to_run, tag_run
 from flows.ingest import SURVEY_SIZE, MirrorOption, SeedOption, SizeOption, SourceOption
+from flows.stopping import take_signals_of_runner
 from flows.train import EpochsOption, SchedulerOption, WorkersOption
 from flows.tune import StorageOption, SvmTrialsOption, TrialsOption
 from tasks.audit import Audit, audit
@@ -43,7 +44,9 @@ class PipelineResult:
     audit: Audit
 
 
-@flow(name="pipeline", task_runner=ThreadPoolTaskRunner(max_workers=_STEPS_AT_ONCE))
+@flow(
+    name="pipeline", on_running=[take_signals_of_runner], task_runner=ThreadPoolTaskRunner(max_workers=_STEPS_AT_ONCE)
+)
 def pipeline(
     source: SourceOption = "auto",
     mirror: MirrorOption = "",

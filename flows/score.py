@@ -11,12 +11,13 @@ from astrd.classifier import DEFAULT_DRAWS
 from astrd.conformal import DEFAULT_COVERAGE
 from astrd.scoring import PARTITION_ROWS, Settings
 from astrd.tracking import flow_run
+from flows.stopping import take_signals_of_runner
 from flows.train import SchedulerOption, WorkersOption
 from tasks import score as tasks
 from tasks.score import ScoredSurvey
 
 
-@flow(name="score")
+@flow(name="score", on_running=[take_signals_of_runner])
 def score(
     input: Annotated[str, Option(help="Parquet: a file, a folder or a pattern; a path or any fsspec URL.")] = "",
     output: Annotated[str, Option(help="Folder for the answers; one that was cut short goes on.")] = "",

@@ -33,6 +33,16 @@ def take_signals(*_: object) -> None:
         signal.signal(number, _stop)
 
 
+def take_signals_of_runner(*_: object) -> None:
+    """The same where one of Prefect's runners started this process; elsewhere a flow's caller decides about signals.
+
+    Without it a scheduled run goes on to its end when the runner is told to stop: Prefect interrupts the main thread,
+    which then waits for the steps, which wait for their workers.
+    """
+    if "PREFECT__FLOW_RUN_ID" in os.environ:
+        take_signals()
+
+
 def _close() -> None:
     with contextlib.suppress(Exception):  # whatever goes wrong here, the process has to end
         kill_open_runs()

@@ -12,6 +12,7 @@ from astrd.dataset import FEATURES_PATH, DatasetRef
 from astrd.tracking import Tag, flow_run
 from astrd.workers import cluster
 from flows.ingest import SeedOption
+from flows.stopping import take_signals_of_runner
 from tasks.train import TrainedModel, train_model
 
 EpochsOption = Annotated[int, Option(help="Most epochs of a network.", min=1)]
@@ -19,7 +20,7 @@ WorkersOption = Annotated[int, Option(help="Processes on this machine, of one th
 SchedulerOption = Annotated[str, Option(help="A Dask scheduler, tcp://host:8786; empty: workers on this machine.")]
 
 
-@flow(name="train")
+@flow(name="train", on_running=[take_signals_of_runner])
 def train(
     models: Annotated[str, Option(help="Names with commas between them, or all that need no search.")] = "all",
     epochs: EpochsOption = EPOCHS,

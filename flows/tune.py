@@ -13,6 +13,7 @@ from astrd.network_search import CNN_TRIALS
 from astrd.tracking import Tag, flow_run
 from astrd.workers import cluster
 from flows.ingest import SeedOption
+from flows.stopping import take_signals_of_runner
 from flows.train import EpochsOption, SchedulerOption, WorkersOption
 from tasks.train import TrainedModel, train_model
 from tasks.tune import Search
@@ -23,7 +24,7 @@ SvmTrialsOption = Annotated[int, Option(help="Trials of the search over support 
 StorageOption = Annotated[str, Option(help="Any Optuna URL; empty: a SQLite file beside the tracking store.")]
 
 
-@flow(name="tune")
+@flow(name="tune", on_running=[take_signals_of_runner])
 def tune(
     model: Annotated[Search, Option(help="cnn: the Bus network, by Keras Tuner. svm: main groups, by Optuna.")] = "cnn",
     trials: TrialsOption = CNN_TRIALS,
