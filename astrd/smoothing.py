@@ -13,7 +13,7 @@ and eliminating it row by row costs a few NumPy operations a knot, whatever the 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,6 +32,7 @@ NORMALISATION_CHANNEL: Final = int(np.flatnonzero(WAVELENGTH == NORMALISATION_WA
 SMOOTHING_PENALTY: Final = 0.25
 
 _CHUNK: Final = 512  # spectra solved together: their working set stays in the processor's cache
+_LONGER: Final = 2  # times: a spectrum that is longer is solved apart, as all that are solved together are padded to it
 
 
 def bus_smoothing(wavelength: Sequence[Array], reflectance: Sequence[Array], uncertainty: Sequence[Array]) -> Array:
@@ -56,13 +57,12 @@ def bus_smoothing(wavelength: Sequence[Array], reflectance: Sequence[Array], unc
         an uncertainty that is not positive, or a smoothed reflectance at 0.55 µm that is not.
     """
     smoothed = np.empty((len(wavelength), len(WAVELENGTH)))
-    for start in range(0, len(wavelength), _CHUNK):
-        chunk = slice(start, start + _CHUNK)
+    for rows in _chunks(wavelength):
         try:
-            channels, level = _channels(_Knots.of(wavelength[chunk], reflectance[chunk], uncertainty[chunk]))
-            smoothed[chunk] = channels / level
+            channels, level = _channels(_Knots.of_rows(rows, wavelength, reflectance, uncertainty))
+            smoothed[rows] = channels / level
         except _BadSpectrum as error:
-            raise ValueError(f"row {start + error.row}: {error}") from None
+            raise ValueError(f"row {rows[error.row]}: {error}") from None
     return smoothed
 
 
@@ -85,10 +85,9 @@ def propagated(
         smoothing is, so that a sum of channels is one of the points, whose errors are independent.
     """
     deviation = np.empty(len(wavelength))
-    for start in range(0, len(wavelength), _CHUNK):
-        chunk = slice(start, start + _CHUNK)
-        knots = _Knots.of(wavelength[chunk], reflectance[chunk], uncertainty[chunk])
-        deviation[chunk] = _deviation(knots, *_channels(knots), weights[chunk])
+    for rows in _chunks(wavelength):
+        knots = _Knots.of_rows(rows, wavelength, reflectance, uncertainty)
+        deviation[rows] = _deviation(knots, *_channels(knots), weights[rows])
     return deviation
 
 
@@ -100,13 +99,25 @@ def smoothed_uncertainty(
     It is 0 at 0.55 µm, where spectra are normalised.
     """
     sigmas = np.empty((len(wavelength), len(WAVELENGTH)))
-    for start in range(0, len(wavelength), _CHUNK):
-        chunk = slice(start, start + _CHUNK)
-        knots = _Knots.of(wavelength[chunk], reflectance[chunk], uncertainty[chunk])
+    for rows in _chunks(wavelength):
+        knots = _Knots.of_rows(rows, wavelength, reflectance, uncertainty)
         channels, level = _channels(knots)
         for channel, alone in enumerate(np.eye(len(WAVELENGTH))):
-            sigmas[chunk, channel] = _deviation(knots, channels, level, np.tile(alone, (len(channels), 1)))
+            sigmas[rows, channel] = _deviation(knots, channels, level, np.tile(alone, (len(channels), 1)))
     return sigmas
+
+
+def _chunks(arrays: Sequence[Array]) -> Iterator[list[int]]:
+    """The places of arrays of about one length, a few hundred at a time; they are in order if all are of one length."""
+    lengths = [len(array) for array in arrays]
+    chunk: list[int] = []
+    for place in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if chunk and (len(chunk) == _CHUNK or lengths[place] > _LONGER * lengths[chunk[0]]):
+            yield chunk
+            chunk = []
+        chunk.append(place)
+    if chunk:
+        yield chunk
 
 
 def _deviation(knots: _Knots, channels: Array, level: Array, weights: Array) -> Array:
@@ -136,6 +147,11 @@ class _Knots:
     step: Array
     inside: NDArray[np.bool_]
     points: NDArray[np.int64]
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[int], *columns: Sequence[Array]) -> _Knots:
+        """Of some of the spectra whose wavelengths, reflectances and uncertainties the columns hold."""
+        return cls.of(*([column[row] for row in rows] for column in columns))
 
     @classmethod
     def of(cls, wavelength: Sequence[Array], reflectance: Sequence[Array], uncertainty: Sequence[Array]) -> _Knots:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,8 @@ from astrd.spectrum import (
 )
 
 Array = NDArray[np.float64]
+
+_MOST_PADDING: Final = 4  # times the values themselves
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,6 +276,12 @@ def _levels(w: Array, r: Array, u: Array, points: NDArray[np.int64]) -> tuple[Ar
 def _medians(values: Array, chosen: NDArray[np.bool_], points: NDArray[np.int64]) -> Array:
     """Median of the chosen values of each spectrum, shape (spectra,); NaN for those that have none."""
     count = np.add.reduceat(chosen, points.cumsum() - points, dtype=np.int64)
+    if len(count) * count.max() > _MOST_PADDING * (count.sum() + len(count)):  # for the sake of few: take them apart
+        many, medians = count > count.mean(), np.empty(len(count))
+        for rows in (many, ~many):
+            place = rows.repeat(points)
+            medians[rows] = _medians(values[place], chosen[place], points[rows])
+        return medians
     padded = np.full((len(points), max(int(count.max()), 1)), np.inf)
     padded[np.arange(padded.shape[1]) < count[:, None]] = values[chosen]
     padded.sort(axis=1)

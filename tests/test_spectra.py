@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -211,3 +212,31 @@ def test_a_spectrum_on_the_channels_is_told_what_is_wrong_with_it(values: np.nda
     fine, found, also_fine = channel_faults(np.array([channels(), values, 3 * channels()]))
     assert fine is None and also_fine is None
     assert found is None if reason is None else reason in (found or "")
+
+
+def uneven(long: tuple[Any, Any, Any]) -> list[list[Any]]:
+    """Columns of many short spectra with a long one among them."""
+    wavelength = np.linspace(0.43, 0.93, 60)
+    short = (wavelength, 1 + 0.1 * (wavelength - 0.55), np.full(60, 0.01))
+    return [[one] * 1000 + [other] + [one] * 1000 for one, other in zip(short, long, strict=True)]
+
+
+@pytest.mark.parametrize("kind", ["sound", "without uncertainty", "all points at one wavelength"])
+def test_a_long_spectrum_costs_those_beside_it_nothing(kind: str) -> None:
+    """Padded to its length, two thousand others would take 1.6 GB."""
+    wavelength = np.linspace(0.43, 0.93, 100_000)
+    long = (
+        np.full(100_000, 0.55) if kind == "all points at one wavelength" else wavelength,
+        1 + 0.1 * (wavelength - 0.55),
+        None if kind == "without uncertainty" else np.full(100_000, 0.01),
+    )
+    columns = uneven(long)
+    tracemalloc.start()
+    found = spectra_of(*columns, [""] * len(columns[0]))
+    sound = [spectrum for spectrum in found if isinstance(spectrum, Spectrum)]
+    channels = smoothed(sound)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6
+    assert len(sound) == (2000 if kind == "all points at one wavelength" else 2001)
+    np.testing.assert_allclose(channels, np.tile(channels[0], (len(sound), 1)), atol=1e-6)  # they are one straight line
