@@ -44,7 +44,7 @@ def search_svm(
     """Search over C, kernel, its width, scaling and class weights with Optuna, by cross-validated weighted F1.
 
     Trials are proposed `AT_ONCE` at a time, and the next when all of those have ended: so what is tried does not depend
-    on which worker was faster, nor on how many there are, as long as they are no more than that.
+    on which worker was faster, nor on how many there are.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def search_svm(
     study.sampler = _sampler(seed + len(study.get_trials(deepcopy=False)))
 
     while left := trials - len(_counted(study)):
-        asked = [study.ask() for _ in range(min(left, max(AT_ONCE, workers.count)))]
+        asked = [study.ask() for _ in range(min(left, AT_ONCE))]
         pieces = [(train, target, _suggested(trial)) for trial in asked]
         for place, future in as_done(workers, _try_machine, pieces):
             trial = asked[place]

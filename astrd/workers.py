@@ -41,7 +41,7 @@ class NoWorkersError(RuntimeError):
 
 def cores() -> int:
     """How many this process may use."""
-    return len(os.sched_getaffinity(0))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Workers(Protocol):
@@ -75,9 +75,14 @@ class InTurn:
 class OnDask:
     """The workers of a Dask cluster. A piece whose worker dies is done again by another one."""
 
+    client: Client
     executor: Executor
-    count: int
     priority: int
+
+    @property
+    def count(self) -> int:
+        """Of the moment: a cluster's workers may come one by one, and go."""
+        return max(sum(self.client.nthreads().values()), 1)
 
     def submit(self, function: Callable[..., Result], *arguments: Any) -> Future[Result]:
         """Have the cluster call the function."""
@@ -95,7 +100,7 @@ def as_done(
     under_way: dict[Future[Result], int] = {}
     try:
         while True:
-            for place, arguments in islice(waiting, workers.count - len(under_way)):
+            for place, arguments in islice(waiting, max(workers.count - len(under_way), 0)):
                 under_way[workers.submit(function, *arguments)] = place
             if not under_way:
                 return
@@ -161,8 +166,7 @@ def workers_at(address: str, priority: int = 0) -> Iterator[Workers]:
         yield InTurn()
         return
     with connected(address) as client:
-        threads = sum(worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
-        yield OnDask(client.get_executor(), threads, priority)
+        yield OnDask(client, client.get_executor(), priority)
 
 
 @contextlib.contextmanager

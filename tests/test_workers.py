@@ -6,14 +6,16 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from distributed import LocalCluster
 
-from astrd import dataset, simulate, workers
+from astrd import dataset, machine_search, network_search, simulate, workers
 from astrd.classical import svm
 from astrd.dataset import LabelledSpectra
 from astrd.evaluation import cross_validate
@@ -22,6 +24,7 @@ from astrd.network_models import Recipe
 from astrd.network_search import search_cnn
 from astrd.tuning import Trial
 from astrd.workers import InTurn, Workers, as_done, each, in_groups, workers_at
+from workplace import wait_until
 
 QUICK = Recipe(epochs=2)
 
@@ -140,36 +143,52 @@ def test_a_machine_search_finds_the_same_with_any_workers(pool: Workers, few: La
     assert tried(found[0]) == tried(found[1])
 
 
-def kill_a_worker(pool: Workers) -> None:
-    """A process cannot be asked for its number and be told to die in one piece of work: that would be done again."""
-    os.kill(pool.submit(os.getpid).result(), signal.SIGKILL)
+def done_in_vain(folder: Path, times: int, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Do a piece, and kill the process before anybody is told of it, so many times."""
+    result = function(*arguments)
+    with (folder / "done").open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    for number in range(times):
+        with contextlib.suppress(FileExistsError):
+            (folder / f"killed-{number}").touch(exist_ok=False)
+            os.kill(os.getpid(), signal.SIGKILL)
+    return result
 
 
-@pytest.mark.parametrize("kind", ["cnn", "svm"])
-def test_a_search_whose_worker_is_killed_loses_no_trial_and_doubles_none(
-    kind: str, few: LabelledSpectra, tmp_path: Path
+@pytest.mark.parametrize(("search", "trying"), [("cnn", "_try_network"), ("svm", "_try_machine")])
+def test_a_search_whose_workers_are_killed_loses_no_trial_and_doubles_none(
+    search: str, trying: str, few: LabelledSpectra, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each of the first trials that end has a worker killed while the others are under way."""
+    """Three times a worker dies that runs a trial, at its end, when all of it was done."""
+    wanted, deaths = (5 if search == "cnn" else 8), 3
+
+    def find(name: str, where: Workers, on_trial: Callable[[Trial], None] = lambda trial: None) -> list[Trial]:
+        if search == "cnn":
+            return search_cnn(few, "bus_class", tmp_path / name, wanted, QUICK, on_trial=on_trial, workers=where)
+        storage = f"sqlite:///{tmp_path}/{name}.db"
+        return search_svm(few, "main_group", storage, "search", wanted, on_trial=on_trial, workers=where)
+
+    alone = find("alone", InTurn())
+    room = network_search if search == "cnn" else machine_search
+    monkeypatch.setattr(room, trying, partial(done_in_vain, tmp_path, deaths, getattr(room, trying)))
     told: list[Trial] = []
-
-    with workers.cluster(workers=2) as address, workers_at(address) as pool, workers_at(address, 9) as beside:
-
-        def on_trial(trial: Trial) -> None:
-            told.append(trial)
-            if len(told) <= 2:
-                kill_a_worker(beside)
-
-        if kind == "cnn":
-            found = search_cnn(few, "bus_class", tmp_path, 5, QUICK, on_trial=on_trial, workers=pool)
-        else:
-            storage = f"sqlite:///{tmp_path}/optuna.db"
-            found = search_svm(few, "main_group", storage, "search", 8, on_trial=on_trial, workers=pool)
-    wanted = 5 if kind == "cnn" else 8
-    assert [trial.number for trial in found] == list(range(wanted))
-    assert sorted(trial.number for trial in told) == list(range(wanted))
+    with workers.cluster(workers=2) as address, workers_at(address) as pool:
+        found = find("killed", pool, told.append)
+    assert len((tmp_path / "done").read_text().splitlines()) >= wanted + deaths
+    assert sorted(trial.number for trial in told) == [trial.number for trial in found] == list(range(wanted))
     assert not any(trial.failed for trial in found)
-    if kind == "cnn":
-        assert tried(found) == tried(search_cnn(few, "bus_class", tmp_path / "alone", 5, QUICK))
+    assert tried(found) == tried(alone)
+
+
+def test_workers_that_come_later_are_taken_on() -> None:
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as local,
+        workers_at(local.scheduler_address) as pool,
+    ):
+        assert pool.count == 1
+        local.scale(3)
+        wait_until(lambda: pool.count == 3, 60)
+        assert len(set(each(pool, wait_then, [(1.0,)] * 6))) == 3
 
 
 def test_folds_are_fitted_anywhere_alike(pool: Workers, few: LabelledSpectra) -> None:
