@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.error import URLError
 
+import psutil
 import yaml
 from prefect import Flow, serve
 from prefect.deployments.runner import RunnerDeployment
@@ -31,6 +34,8 @@ from tasks.ingest import Source
 
 DEPLOYMENTS = Path("prefect.yaml")
 SERVER_PATIENCE = 180.0  # seconds; a new database on a slow disk takes half a minute
+STOP_PATIENCE = 20.0  # seconds that Prefect has to end its runs
+KILL_PATIENCE = 12.0  # seconds that those have to end then
 
 console = Console()
 
@@ -57,10 +62,44 @@ def schedule(
             for deployment, when in plan:
                 console.print(f"{deployment.name}: {deployment.flow_name} {when}", highlight=False, soft_wrap=True)
             console.print(f"Prefect's pages: {url.removesuffix('/api')}. Stop with Ctrl-C.", highlight=False)
-            serve(*(deployment for deployment, _ in plan), limit=1, print_starting_message=False)
+            with _stopping_in_time():
+                serve(*(deployment for deployment, _ in plan), limit=1, print_starting_message=False)
     except (OSError, RuntimeError, ValueError) as error:
         console.print(f"[bold red]{type(error).__name__}:[/] {error}", highlight=False, soft_wrap=True)
         raise Exit(1) from error
+
+
+@contextlib.contextmanager
+def _stopping_in_time() -> Iterator[None]:
+    """Let Prefect wind up its runs at Ctrl-C; what it has not ended in time is ended all the same, and this process.
+
+    Its runner asks the server to pause the schedules first, and on a busy machine that can take minutes.
+    """
+    late = threading.Timer(STOP_PATIENCE, _end_at_once)
+    late.daemon = True
+
+    def stop(*_: object) -> None:
+        if not late.is_alive():
+            late.start()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        late.cancel()
+        signal.signal(signal.SIGINT, before)
+
+
+def _end_at_once() -> None:
+    console.print("Prefect did not end in time: what it started is stopped.", highlight=False)
+    started = psutil.Process().children(recursive=True)
+    for end in (psutil.Process.terminate, psutil.Process.kill):  # a run that is terminated leaves its records in order
+        for process in started:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                end(process)
+        _, started = psutil.wait_procs(started, KILL_PATIENCE)
+    os._exit(0)
 
 
 def _plan(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -65,6 +66,37 @@ def test_a_scheduled_run_fires_and_ctrl_c_leaves_no_process_behind(new_clone: Ca
     assert ingest.data.tags[Tag.PARENT] == parent.info.run_id
     assert ingest.data.params["size"] == "60"
     assert ingest.data.tags[Tag.DATA_SOURCE] == "simulated"
+
+
+STUBBORN = """
+import subprocess, sys, time
+from flows import schedule
+
+def serve_on(*deployments, **options):
+    started = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    print("serving beside", started.pid, flush=True)
+    while True:
+        try:
+            time.sleep(600)
+        except KeyboardInterrupt:
+            print("not yet", flush=True)
+
+schedule.serve, schedule.STOP_PATIENCE, schedule.KILL_PATIENCE = serve_on, 1.0, 2.0
+schedule.schedule()
+"""
+
+
+def test_ctrl_c_ends_what_prefect_does_not_end(empty_place: Workplace) -> None:
+    shutil.copy(ROOT / "prefect.yaml", empty_place.folder)
+    environment = {"PREFECT_API_URL": "http://127.0.0.1:9/api", "PYTHONPATH": str(ROOT)}
+    with empty_place.started(sys.executable, "-c", STUBBORN, **environment) as (process, output):
+        wait_until(lambda: "serving beside" in output(), 60, output)
+        (started,) = children_of(process.pid)
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait(30) == 0, output()
+        assert not is_alive(started)
+    assert "not yet" in output()
+    assert "Prefect did not end in time" in output()
 
 
 def test_a_port_in_use_is_a_clear_error(
