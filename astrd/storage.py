@@ -43,7 +43,7 @@ class Place:
     chain: str = ""
     """What the storage lies in, such as `::file:///nights.zip`."""
 
-    storage: AbstractFileSystem = field(default_factory=lambda: _Local(), compare=False, repr=False)
+    storage: AbstractFileSystem = field(default_factory=LocalFileSystem, compare=False, repr=False)
 
     @classmethod
     def of(cls, name: str) -> Place:
@@ -61,8 +61,6 @@ class Place:
             system, path = fsspec.core.url_to_fs(name)
         except (ImportError, ValueError) as error:
             raise ValueError(f"{without_secrets(name)} cannot be reached: {error}") from error
-        if type(system) is LocalFileSystem:
-            return cls(path)
         host, _, below = first.partition("://")[2].partition("/")
         is_lost = path.strip("/") == below.strip("/")
         chain = "".join(f"::{without_secrets(part)}" for part in rest)
@@ -131,7 +129,7 @@ class Place:
         files in folders that do. Files and folders whose names begin with `.` or `_` are passed over, as all readers
         of tables do.
         """
-        system = self.system
+        system = _Linked() if isinstance(self.storage, LocalFileSystem) else self.system
         if system.isdir(self.path):
             found = _in_folder(system, self.path, suffixes)
         elif system.exists(self.path):
@@ -168,7 +166,7 @@ def _is_hidden(name: str, folder: str) -> bool:
     return any(part.startswith((".", "_")) for part in name.removeprefix(folder).split("/"))
 
 
-class _Local(LocalFileSystem):  # type: ignore[misc]
+class _Linked(LocalFileSystem):  # type: ignore[misc]
     """This machine's files, with the folders that links lead to, and an error for one that must not be read."""
 
     def ls(self, path: str, detail: bool = False, **options: Any) -> list[Any]:

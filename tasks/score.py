@@ -115,7 +115,7 @@ def _model(uri: str, output: str) -> tuple[ModelName, Classifier]:
     begun = None if uri else begun_with(output)
     if begun is not None:
         named, classifier = begun
-        tell(f"{output} goes on with the model that it was begun with: {named}")
+        tell(f"{without_secrets(output)} goes on with the model that it was begun with: {named}")
         if classifier is not None:
             return named, classifier
         uri = named.uri
