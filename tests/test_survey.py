@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -318,7 +319,7 @@ def test_a_password_opens_the_survey_and_is_shown_nowhere(tmp_path: Path) -> Non
 
 
 class Hosted(fsspec.get_filesystem_class("memory")):  # type: ignore[misc]
-    """A storage whose paths do not name the host, as that of FTP."""
+    """A storage whose paths do not name the host, and whose one connection serves one thread, as that of FTP."""
 
     protocol = "hosted"
     store: dict[str, Any] = {}  # noqa: RUF012
@@ -326,10 +327,15 @@ class Hosted(fsspec.get_filesystem_class("memory")):  # type: ignore[misc]
     def __init__(self, host: str = "far", password: str = "s3cret", **options: Any) -> None:
         super().__init__(**options)
         assert (host, password) == ("far", "s3cret")
+        self.thread = threading.get_ident()
 
     @classmethod
     def _strip_protocol(cls, path: str) -> str:
         return "/" + path.removeprefix("hosted://").partition("/")[2].rstrip("/") if "://" in path else path.rstrip("/")
+
+    def _open(self, *arguments: Any, **options: Any) -> Any:
+        assert self.thread == threading.get_ident()
+        return super()._open(*arguments, **options)
 
     @staticmethod
     def _get_kwargs_from_urls(path: str) -> dict[str, str]:
