@@ -23,7 +23,12 @@ class Lists(Sequence[Any]):
 
     @classmethod
     def of(cls, column: pa.Array) -> Lists:
-        """A column of Arrow for which `holds_numbers` is true of the type; nulls within lists are NaN."""
+        """A column of Arrow for which `holds_numbers` is true of the type; nulls within lists are NaN.
+
+        Lists of which no list of the column holds a number are none: whoever wrote them had none to write.
+        """
+        if pa.types.is_null(column.type) or pa.types.is_null(column.type.value_type):
+            column = pa.nulls(len(column), pa.list_(pa.float64()))
         lists = column.cast(pa.list_(pa.float64()), safe=False)
         offsets = lists.offsets.to_numpy().astype(np.int64)
         values = lists.values.to_numpy(zero_copy_only=False)
@@ -33,7 +38,7 @@ class Lists(Sequence[Any]):
     def holds_numbers(kind: pa.DataType) -> bool:
         """Whether a type of Arrow is one of lists of numbers."""
         is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-        return is_list and is_number(kind.value_type)
+        return pa.types.is_null(kind) or (is_list and is_number(kind.value_type))
 
     @property
     def points(self) -> NDArray[np.int64]:
@@ -58,5 +63,5 @@ class Lists(Sequence[Any]):
 
 
 def is_number(kind: pa.DataType) -> bool:
-    """Whether a type of Arrow is one of numbers."""
-    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
+    """Whether a type of Arrow is one of numbers, or of nulls alone."""
+    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind))

@@ -14,28 +14,25 @@ run is not taken for finished.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
-import tempfile
-import uuid
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
-from astrd import survey
+from astrd import model_folder, survey
 from astrd.classifier import Classifier
-from astrd.survey import Layout, Partition, Survey, SurveyError, storage
+from astrd.model_folder import UNNAMED, ModelChangedError, ModelName
+from astrd.storage import Place, at_once
+from astrd.survey import Layout, Partition, Survey, SurveyError
 from astrd.survey_batch import REJECTED_SCHEMA, classified_schema, score_batch
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Of an output folder; another number says that another version of this package has to go on with it."""
 
 PARTITION_ROWS: Final = 25_000
@@ -48,7 +45,6 @@ REJECTED: Final = "rejected"
 _TABLES: Final = (CLASSIFIED, REJECTED)
 _REPEATED: Final = ["file", "main_group", "bus_class", "bus_prediction_set.list.element", "note"]
 _BELONGS_TO: Final = b"astrd.belongs_to"
-_READERS: Final = 16  # threads that look at finished partitions: a storage far away answers many at once
 
 
 @dataclass(frozen=True)
@@ -79,7 +75,7 @@ class Counts:
 class Scoring:
     """A survey that is being scored into a folder: all that a worker has to know."""
 
-    output: str
+    output: Place
     layout: Layout
     settings: Settings
     model_sha256: str
@@ -87,57 +83,67 @@ class Scoring:
     """Hash of input, model and settings, which every part carries."""
 
     @classmethod
-    def begin(cls, output: str, found: Survey, classifier: Classifier, settings: Settings) -> Scoring:
+    def begin(
+        cls,
+        output: str,
+        found: Survey,
+        classifier: Classifier,
+        settings: Settings,
+        model: ModelName = UNNAMED,
+    ) -> Scoring:
         """Begin a folder, or go on with it.
+
+        Parameters
+        ----------
+        model
+            What names the classifier. The folder keeps it, and does not depend on it.
 
         Raises
         ------
-        SurveyError
+        ValueError
             If the folder holds something else, or was begun with another input, model or settings; if the settings
-            do not fit the survey.
+            do not fit the survey; if the folder cannot be reached.
         """
         _check(settings, found.layout)
-        system, path = storage(output)
-        with tempfile.TemporaryDirectory() as folder:
-            classifier.save(folder)
-            files = {file.name: file.read_bytes() for file in Path(folder).iterdir()}
-        sha256 = _sha256(files)
+        folder = Place.of(output)
+        files = model_folder.files_of(classifier)
+        sha256 = model_folder.sha256_of(files)
         manifest = {
             "format": FORMAT,
-            "input": [asdict(file) for file in found.files],
+            "input": [{"url": file.url, "rows": file.rows, "fingerprint": file.fingerprint} for file in found.files],
             "layout": found.layout,
             "model_sha256": sha256,
             **asdict(settings),
         }
-        text = json.dumps(manifest, indent=1).encode()
-        belongs_to = hashlib.sha256(text).hexdigest()
-        scoring = cls(system.unstrip_protocol(path), found.layout, settings, sha256, belongs_to)
-        if not system.exists(f"{path}/{MANIFEST}"):
-            if system.exists(path) and any(not _is_unfinished(name) for name in system.ls(path, detail=False)):
-                raise SurveyError(f"expected a new or empty folder, or one that this began, as output; got {output}")
-            scoring._write(MANIFEST, text)
-        begun = json.loads(system.cat_file(f"{path}/{MANIFEST}"))  # of another run, if it wrote at the same time
+        if _manifest(folder) is None:
+            system = folder.system
+            names = system.ls(folder.path, detail=False) if folder.exists() else []
+            if any(not _is_unfinished(name) for name in names) and not (folder / MANIFEST).exists():
+                raise SurveyError(
+                    f"expected a new or empty folder, or one that this began, as output; got {folder.url}"
+                )
+            (folder / MANIFEST).write(_as_json({**manifest, "model": asdict(model)}))
+        begun = _manifest(folder) or {}  # of another run, if it wrote at the same time
         if other := [name for name, value in manifest.items() if begun.get(name) != value]:
-            raise SurveyError(
-                f"{output} was begun with another {', '.join(other)}: name another output, or remove this one"
-            )
-        for name, content in files.items():
-            if not system.exists(f"{path}/{MODEL_FOLDER}/{name}"):
-                scoring._write(f"{MODEL_FOLDER}/{name}", content)
-        return scoring
+            hint = "name another output, or remove this one"
+            if other == ["model_sha256"]:
+                other, hint = [f"model ({_model_name(begun)})"], f"leave --model out to go on with that one; or {hint}"
+            raise SurveyError(f"{folder.url} was begun with another {', '.join(other)}: {hint}")
+        model_folder.write(folder / MODEL_FOLDER, files)
+        return cls(folder, found.layout, settings, sha256, hashlib.sha256(json.dumps(manifest).encode()).hexdigest())
 
     def finished(self, partitions: Sequence[Partition]) -> dict[int, Counts]:
         """The partitions, by their numbers, that have been written already, with this input, model and settings."""
-        system, path = storage(self.output)
-        there = [{name.rsplit("/", 1)[-1] for name in system.find(f"{path}/{table}")} for table in _TABLES]
+        system = self.output.system
+        system.invalidate_cache()  # of what lay there before the workers wrote
+        there = [{name.rsplit("/", 1)[-1] for name in system.find((self.output / table).path)} for table in _TABLES]
         numbers = [number for number in range(len(partitions)) if all(_part(number) in names for names in there)]
-        with ThreadPoolExecutor(_READERS) as pool:
-            counted = zip(numbers, pool.map(self._counts, numbers), strict=True)
-            return {number: counts for number, counts in counted if counts.spectra == len(partitions[number])}
+        counted = zip(numbers, at_once(self._counts, numbers), strict=True)
+        return {number: counts for number, counts in counted if counts.spectra == len(partitions[number])}
 
     def score(self, number: int, partition: Partition) -> Counts:
         """Read, classify and write a partition."""
-        classifier = _classifier(self.output, self.model_sha256)
+        classifier = model_folder.load(self.output / MODEL_FOLDER, self.model_sha256)
         schemas = (classified_schema(with_draws=self.settings.draws > 0), REJECTED_SCHEMA)
         tables = {name: [schema.empty_table()] for name, schema in zip(_TABLES, schemas, strict=True)}
         for place, batch in survey.batches(partition, self.layout):
@@ -147,10 +153,10 @@ class Scoring:
                 tables[name].append(table)
         counts = Counts(*(sum(map(len, tables[name])) for name in _TABLES))
         if counts.spectra != len(partition):
-            raise RuntimeError(f"expected {len(partition)} spectra in {partition}, got {counts.spectra}: it changed")
+            raise RuntimeError(f"expected {len(partition)} spectra in {partition} got {counts.spectra}: it changed")
         for name, parts in tables.items():
             table = pa.concat_tables(parts).replace_schema_metadata({_BELONGS_TO: self.belongs_to})
-            self._write(f"{name}/{_part(number)}", as_parquet(table))
+            (self.output / name / _part(number)).write(as_parquet(table))
         return counts
 
     def finish(self, found: Survey) -> Counts:
@@ -161,53 +167,54 @@ class Scoring:
         RuntimeError
             If it is not as many as the survey has, or more lies there.
         """
-        system, path = storage(self.output)
-        for name in system.find(path):
-            if _is_unfinished(name):  # its writer was killed
-                system.rm_file(name)
         counts = sum(self.finished(found.partitions(self.settings.partition_rows)).values(), Counts())
-        there = sum(
-            pads.dataset(f"{path}/{name}", filesystem=system, format="parquet").count_rows() for name in _TABLES
-        )
+        for name in self.output.system.find(self.output.path):
+            if _is_unfinished(name):  # its writer was killed
+                self.output.system.rm_file(name)
+        there = sum(self._table(name).count_rows() for name in _TABLES)
         if not counts.spectra == there == found.rows:
             raise RuntimeError(
-                f"expected {found.rows} spectra in {self.output}, as many as in the survey; got {counts.classified} "
-                f"classified and {counts.rejected} rejected, {there} with those of other runs: score it again, which "
-                "does what is missing, or remove it and begin anew"
+                f"expected {found.rows} spectra in {self.output.url}, as many as in the survey; got "
+                f"{counts.classified} classified and {counts.rejected} rejected, {there} with those of other runs: "
+                "score it again, which does what is missing, or remove it and begin anew"
             )
-        manifest = json.loads(system.cat_file(f"{path}/{MANIFEST}"))
-        self._write(MANIFEST, json.dumps({**manifest, "counts": asdict(counts)}, indent=1).encode())
+        (self.output / MANIFEST).write(_as_json({**(_manifest(self.output) or {}), "counts": asdict(counts)}))
         return counts
 
     def rejected(self, most: int) -> pd.DataFrame:
         """The first rejected rows."""
-        system, path = storage(self.output)
-        return pads.dataset(f"{path}/{REJECTED}", filesystem=system, format="parquet").head(most).to_pandas()
+        return self._table(REJECTED).head(most).to_pandas()
+
+    def _table(self, name: str) -> pads.Dataset:
+        place = self.output / name
+        return pads.dataset(place.path, filesystem=place.system, format="parquet")
 
     def _counts(self, number: int) -> Counts:
-        """What a partition's files hold; nothing if they belong to another run."""
-        system, path = storage(self.output)
+        """What a partition's files hold; nothing if they belong to another run, or cannot be read."""
         rows = []
         for name in _TABLES:
-            with system.open(f"{path}/{name}/{_part(number)}", "rb") as file:
-                metadata = pq.read_metadata(file)
+            try:
+                with (self.output / name / _part(number)).open() as file:
+                    metadata = pq.read_metadata(file)
+            except (pa.ArrowException, OSError):  # as a machine leaves it that lost its power
+                return Counts()
             if (metadata.metadata or {}).get(_BELONGS_TO) != self.belongs_to.encode():
                 return Counts()
             rows.append(metadata.num_rows)
         return Counts(*rows)
 
-    def _write(self, name: str, content: bytes) -> None:
-        """Write a file whole or not at all; readers of tables pass over names that begin with _."""
-        system, path = storage(self.output)
-        folder, _, last = f"{path}/{name}".rpartition("/")
-        unfinished = f"{folder}/_{last}.{uuid.uuid4().hex}"
-        system.makedirs(folder, exist_ok=True)
-        system.pipe_file(unfinished, content)
-        try:
-            system.mv(unfinished, f"{folder}/{last}")
-        except FileNotFoundError:  # a run beside this one finished, and took it for what a killed one left
-            if not system.exists(f"{folder}/{last}"):
-                raise
+
+def begun_with(output: str) -> tuple[ModelName, Classifier | None] | None:
+    """The model with which a folder was begun, None if none was; no classifier where it does not lie there whole."""
+    folder = Place.of(output)
+    manifest = _manifest(folder)
+    if manifest is None or manifest.get("format") != FORMAT:
+        return None
+    try:
+        classifier = model_folder.load(folder / MODEL_FOLDER, manifest["model_sha256"])
+    except ModelChangedError:
+        classifier = None
+    return _model_name(manifest), classifier
 
 
 def as_parquet(table: pa.Table) -> bytes:
@@ -217,22 +224,27 @@ def as_parquet(table: pa.Table) -> bytes:
     return bytes(buffer.getvalue().to_pybytes())
 
 
-@functools.lru_cache(maxsize=1)
-def _classifier(output: str, sha256: str) -> Classifier:
-    """The classifier of an output folder; a worker loads it once."""
-    system, path = storage(f"{output}/{MODEL_FOLDER}")
-    names = [name for name in system.ls(path, detail=False) if not _is_unfinished(name)]
-    files = {name.rsplit("/", 1)[-1]: system.cat_file(name) for name in names}
-    if _sha256(files) != sha256:
-        raise RuntimeError(f"the model in {output} changed: remove the folder and score the survey anew")
-    with tempfile.TemporaryDirectory() as folder:
-        for name, content in files.items():
-            (Path(folder) / name).write_bytes(content)
-        return Classifier.load(folder)
+def _manifest(folder: Place) -> dict[str, Any] | None:
+    """What a folder belongs to; None where it was not begun, or the machine lost its power as it was."""
+    try:
+        content = (folder / MANIFEST).read()
+    except FileNotFoundError:
+        return None
+    if not content.strip(b"\0"):
+        return None
+    try:
+        manifest = json.loads(content)
+    except ValueError:
+        manifest = None
+    return manifest if isinstance(manifest, dict) else {}
 
 
-def _sha256(files: Mapping[str, bytes]) -> str:
-    return hashlib.sha256(b"".join(files[name] for name in sorted(files))).hexdigest()
+def _model_name(manifest: Mapping[str, Any]) -> ModelName:
+    return ModelName(**manifest.get("model", {}))
+
+
+def _as_json(manifest: Mapping[str, Any]) -> bytes:
+    return json.dumps(manifest, indent=1).encode()
 
 
 def _check(settings: Settings, layout: Layout) -> None:

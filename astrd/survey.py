@@ -10,8 +10,8 @@ One row is a spectrum, in one of three layouts, each with an optional `designati
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -20,9 +20,7 @@ from numpy.typing import NDArray
 
 from astrd.lists import Lists, is_number
 from astrd.smoothing import WAVELENGTH
-
-if TYPE_CHECKING:
-    from fsspec import AbstractFileSystem
+from astrd.storage import Place, at_once, without_secrets
 
 Array = NDArray[np.float64]
 Layout = Literal["raw", "channels", "channel columns"]
@@ -50,6 +48,11 @@ class Partition:
     file: str
     start: int
     stop: int
+    place: Place | None = field(default=None, compare=False, repr=False)
+    """By which the file is reached; without it, by its name."""
+
+    def __str__(self) -> str:
+        return f"{self.file}, rows {self.start} to {self.stop},"
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -62,6 +65,7 @@ class SurveyFile:
     url: str
     rows: int
     fingerprint: str
+    place: Place | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -76,96 +80,109 @@ class Survey:
         return sum(file.rows for file in self.files)
 
     @classmethod
-    def find(cls, place: str) -> Survey:
+    def find(cls, place: str, besides: str = "") -> Survey:
         """Look at the files of a survey, without reading their spectra.
 
         Parameters
         ----------
         place
             A Parquet file, a folder of them or a pattern (`*`, `?`, `[]`): a path, or any fsspec URL.
+        besides
+            A folder that is no part of it wherever it lies: that of the answers.
 
         Raises
         ------
-        SurveyError
+        ValueError
             If there is none, or the columns or their types are none of the layouts.
         """
-        system, path = storage(place)
-        if any(sign in path for sign in "*?["):
-            found = [name for name in system.glob(path) if not _is_hidden(name, name.rpartition("/")[0])]
-        elif system.isdir(path):
-            found = [name for name in system.find(path) if name.endswith(_SUFFIXES) and not _is_hidden(name, path)]
-        else:
-            found = [path] if system.exists(path) else []
+        at = Place.of(place)
+        found = at.files(_SUFFIXES)
+        if besides and found != [at]:
+            answers = Place.of(besides)
+            found = [file for file in found if not file.lies_in(answers)]
         if not found:
-            raise SurveyError(f"no survey at {place}: expected a Parquet file, a folder of them, or a pattern")
-        files, layouts = [], {}
-        for name in sorted(found):
-            url = system.unstrip_protocol(name)
-            try:
-                with system.open(name, "rb") as file:
-                    parquet = pq.ParquetFile(file)
-                    rows, schema = parquet.metadata.num_rows, parquet.schema_arrow
-            except (pa.ArrowException, OSError) as error:
-                raise SurveyError(f"expected Parquet at {url}, got what cannot be read as such: {error}") from error
-            layouts[_layout_of(schema, url)] = url
-            files.append(SurveyFile(url, rows, str(system.checksum(name))))
+            outside = f" outside of {without_secrets(besides)}" if besides else ""
+            raise SurveyError(
+                f"no survey at {without_secrets(place)}{outside}: expected a Parquet file, a folder of them, or a "
+                "pattern"
+            )
+        files, of_files = zip(*at_once(_looked_at, found), strict=True)
+        layouts = {layout: file.url for file, layout in zip(files, of_files, strict=True) if layout}
         if len(layouts) > 1:
             examples = ", ".join(f"{layout} in {url}" for layout, url in layouts.items())
             raise SurveyError(f"expected one layout in all files of a survey, got {examples}: score them apart")
-        survey = cls(tuple(files), next(iter(layouts)))
-        if survey.rows == 0:
-            raise SurveyError(f"expected at least one spectrum, got no rows in {place}")
-        return survey
+        if not layouts:
+            raise SurveyError(f"expected at least one spectrum, got no rows in {without_secrets(place)}")
+        return cls(files, next(iter(layouts)))
 
     def partitions(self, rows: int) -> list[Partition]:
         """All rows in partitions of so many, each of one file, in order."""
         return [
-            Partition(file.url, start, min(start + rows, file.rows))
+            Partition(file.url, start, min(start + rows, file.rows), file.place)
             for file in self.files
             for start in range(0, file.rows, rows)
         ]
 
 
-def storage(place: str) -> tuple[AbstractFileSystem, str]:
-    """The file system that a path or URL names, and the path in it.
+def batches(partition: Partition, layout: Layout) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Read a partition a few thousand rows at a time, each with the place of its first row in the file.
 
     Raises
     ------
     SurveyError
-        If the storage is of no known kind, or its package is not installed.
+        If the file cannot be read, or has fewer rows by now.
     """
-    import fsspec
-
     try:
-        return fsspec.core.url_to_fs(place)
-    except (ImportError, ValueError) as error:
-        raise SurveyError(f"{place} cannot be reached: {error}") from error
+        with (partition.place or Place.of(partition.file)).open() as file:
+            yield from _batches(file, partition, layout)
+    except Exception as error:  # each storage has kinds of its own
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise SurveyError(
+            f"{partition} cannot be read: {reason}. Is the file whole, and can it be reached? The same command goes on "
+            "once it can be read again; a file that was written anew needs another output"
+        ) from error
 
 
-def batches(partition: Partition, layout: Layout) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Read a partition a few thousand rows at a time, each with the place of its first row in the file."""
-    system, path = storage(partition.file)
-    with system.open(path, "rb") as file:
-        parquet = pq.ParquetFile(file, pre_buffer=False, buffer_size=_READ_BUFFER)
-        columns = [name for name in _columns(layout) if name in parquet.schema_arrow.names]
-        sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
-        ends = np.cumsum(sizes)
-        groups = np.flatnonzero((ends > partition.start) & (ends - sizes < partition.stop)).tolist()
-        place = int(ends[groups[0]]) - sizes[groups[0]]
-        for batch in parquet.iter_batches(BATCH_ROWS, groups, columns, use_threads=False):
-            first, last = max(partition.start - place, 0), min(partition.stop - place, batch.num_rows)
-            if first < last:
-                yield place + first, batch.slice(first, last - first)
-            place += batch.num_rows
-            if place >= partition.stop:
-                return
+def _batches(file: Any, partition: Partition, layout: Layout) -> Iterator[tuple[int, pa.RecordBatch]]:
+    parquet = _opened(file)
+    if parquet.metadata.num_rows < partition.stop:
+        raise ValueError(f"expected {partition.stop} rows or more, got {parquet.metadata.num_rows}")
+    columns = [name for name in _columns(layout) if name in parquet.schema_arrow.names]
+    sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
+    ends = np.cumsum(sizes)
+    groups = np.flatnonzero((ends > partition.start) & (ends - sizes < partition.stop)).tolist()
+    place = int(ends[groups[0]]) - sizes[groups[0]]
+    for batch in parquet.iter_batches(BATCH_ROWS, groups, columns, use_threads=False):
+        first, last = max(partition.start - place, 0), min(partition.stop - place, batch.num_rows)
+        if first < last:
+            yield place + first, batch.slice(first, last - first)
+        place += batch.num_rows
+        if place >= partition.stop:
+            return
+
+
+def _opened(file: Any) -> pq.ParquetFile:
+    """A Parquet file to read; Arrow's lists of one size as plain lists, because it cannot read a null among them."""
+    options = {"pre_buffer": False, "buffer_size": _READ_BUFFER}
+    parquet = pq.ParquetFile(file, **options)
+    if not any(pa.types.is_fixed_size_list(kind) for kind in parquet.schema_arrow.types):
+        return parquet
+    written = pa.BufferOutputStream()
+    parquet.metadata.write_metadata_file(written)
+    unnamed = written.getvalue().to_pybytes().replace(b"ARROW:schema", b"_____:schema")  # Arrow's own types
+    return pq.ParquetFile(file, metadata=pq.read_metadata(pa.BufferReader(unnamed)), **options)
 
 
 def designations(batch: pa.RecordBatch) -> list[str]:
     """The designations of a batch as text, empty where there is none."""
     if "designation" not in batch.schema.names:
         return [""] * batch.num_rows
-    return [name or "" for name in batch.column("designation").cast(pa.string()).to_pylist()]
+    column = batch.column("designation")
+    try:
+        names = column.cast(pa.string()).to_pylist()
+    except (pa.ArrowInvalid, UnicodeDecodeError):  # bytes, in another encoding
+        names = [name and name.decode(errors="replace") for name in column.cast(pa.binary()).to_pylist()]
+    return [name or "" for name in names]
 
 
 def lists(batch: pa.RecordBatch, name: str) -> Sequence[Any]:
@@ -201,6 +218,18 @@ def _columns(layout: Layout) -> tuple[str, ...]:
     return ("designation", *numbers[layout])
 
 
+def _looked_at(place: Place) -> tuple[SurveyFile, Layout | None]:
+    """A file, and its layout; a file without rows has none, because the types of its columns say nothing."""
+    try:
+        with place.open() as file:
+            parquet = pq.ParquetFile(file)
+            rows, schema = parquet.metadata.num_rows, parquet.schema_arrow
+        found = SurveyFile(place.url, rows, place.fingerprint(), place)
+    except (pa.ArrowException, OSError) as error:
+        raise SurveyError(f"expected Parquet at {place.url}, got what cannot be read as such: {error}") from error
+    return found, _layout_of(schema, place.url) if rows else None
+
+
 def _layout_of(schema: pa.Schema, url: str) -> Layout:
     names = set(schema.names)
     layout: Layout
@@ -218,8 +247,6 @@ def _layout_of(schema: pa.Schema, url: str) -> Layout:
         )
         if name in names and not holds(schema.field(name).type):
             raise SurveyError(f"expected {expected} as {name}, got {schema.field(name).type} in {url}")
+    if "designation" in names and pa.types.is_nested(kind := schema.field("designation").type):
+        raise SurveyError(f"expected text or numbers as designation, got {kind} in {url}")
     return layout
-
-
-def _is_hidden(name: str, folder: str) -> bool:
-    return any(part.startswith((".", "_")) for part in name.removeprefix(folder).split("/"))

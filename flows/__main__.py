@@ -29,7 +29,7 @@ from tasks.progress import display
 
 app = typer.Typer(help="The flows of the platform.", no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
-USER_ERRORS = (ArchiveError, FileNotFoundError, LookupError, RuntimeError, ValueError)
+USER_ERRORS = (ArchiveError, LookupError, OSError, RuntimeError, ValueError)
 
 
 def command(flow: Flow[..., Any], tell: Callable[[Console, Any], None]) -> None:

@@ -21,7 +21,7 @@ from tasks.score import ScoredSurvey
 def score(
     input: Annotated[str, Option(help="Parquet: a file, a folder or a pattern; a path or any fsspec URL.")] = "",
     output: Annotated[str, Option(help="Folder for the answers; one that was cut short goes on.")] = "",
-    model: Annotated[str, Option(help="URI of the model; empty: the champion of the registry.")] = "",
+    model: Annotated[str, Option(help="URI of the model; empty: the output's own, at first the champion.")] = "",
     coverage: Annotated[float, Option(help="Share of prediction sets that hold the right class.")] = DEFAULT_COVERAGE,
     draws: Annotated[int, Option(help="Repeat under each spectrum's own noise so many times.", min=0)] = DEFAULT_DRAWS,
     workers: WorkersOption = 0,

@@ -13,10 +13,13 @@ from prefect.cache_policies import NO_CACHE
 from prefect.settings import PREFECT_API_URL
 
 from astrd import registry, tracking, workers
-from astrd.scoring import Counts, Scoring, Settings
+from astrd.classifier import Classifier
+from astrd.model_folder import ModelName
+from astrd.scoring import Counts, Scoring, Settings, begun_with
+from astrd.storage import without_secrets
 from astrd.survey import Partition, Survey
 from astrd.tracking import REGISTERED_CNN, Alias, Tag
-from tasks.progress import Step, step
+from tasks.progress import Step, step, tell
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -53,27 +56,27 @@ def score(
     place, output
         As `Survey.find` and `Scoring.begin` take them.
     model
-        URI of the model; empty for the champion.
+        URI of the model; empty for the one that the output was begun with, and at first for the champion.
     scheduler, processes
         As `workers.dask_client` takes them.
     """
-    survey = Survey.find(place)
-    uri, version = _model(model)
+    survey = Survey.find(place, besides=output)
+    named, classifier = _model(model, output)
     with (
         step("score", survey.rows) as shown,
         tracking.step_run(parent_run_id, "score", "score", {Tag.MODEL: REGISTERED_CNN}) as run,
     ):
-        scoring = Scoring.begin(output, survey, registry.load_classifier(uri), settings)
+        scoring = Scoring.begin(output, survey, classifier, settings, named)
         partitions = survey.partitions(settings.partition_rows)
         finished = scoring.finished(partitions)
         resumed = sum(counts.spectra for counts in finished.values())
         run.log_params(
             {
-                "input": place,
-                "output": scoring.output,
+                "input": without_secrets(place),
+                "output": scoring.output.url,
                 "layout": survey.layout,
-                "model": uri,
-                "model_version": version,
+                "model": named.uri,
+                "model_version": named.version or None,
                 "model_sha256": scoring.model_sha256,
                 "coverage": settings.coverage,
                 "draws": settings.draws,
@@ -89,7 +92,7 @@ def score(
                 run.log_params({"workers": len(client.scheduler_info(n_workers=-1)["workers"])})
                 seconds = spread(client, scoring, left, resumed, survey.rows, shown)
         counts = scoring.finish(survey)
-        folder = scoring.output.removeprefix("file://")
+        folder = scoring.output.url.removeprefix("file://")
         scored = ScoredSurvey(folder, counts.spectra, counts.classified, counts.rejected, resumed, seconds)
         run.log_metrics(
             {
@@ -106,18 +109,28 @@ def score(
         return scored
 
 
-def _model(uri: str) -> tuple[str, str | None]:
-    """The model's URI, and its version in the registry where it is the champion."""
+def _model(uri: str, output: str) -> tuple[ModelName, Classifier]:
+    """The model that is named; else the one that the output was begun with, else the champion."""
     tracking.connect()
-    if uri:
-        return uri, None
-    champion = registry.version_named(Alias.CHAMPION)
-    if champion is None:
-        raise LookupError(
-            f"{REGISTERED_CNN} has no version aliased {Alias.CHAMPION!r}: make one with `python -m flows pipeline`, or "
-            "name a model"
-        )
-    return f"models:/{REGISTERED_CNN}/{champion.version}", str(champion.version)
+    begun = None if uri else begun_with(output)
+    if begun is not None:
+        named, classifier = begun
+        tell(f"{without_secrets(output)} goes on with the model that it was begun with: {named}")
+        if classifier is not None:
+            return named, classifier
+        uri = named.uri
+    if not uri:
+        champion = registry.version_named(Alias.CHAMPION)
+        if champion is None:
+            raise LookupError(
+                f"{REGISTERED_CNN} has no version aliased {Alias.CHAMPION!r}: make one with `python -m flows pipeline`,"
+                " or name a model"
+            )
+        uri = f"models:/{REGISTERED_CNN}/{champion.version}"
+    classifier = registry.load_classifier(uri)
+    version = registry.provenance(uri).model_version
+    name, _, alias = uri.partition("@")  # which may name another version by the time that the folder is gone on with
+    return ModelName(f"{name}/{version}" if version and alias else uri, version), classifier
 
 
 @task(name="score partition", task_run_name="score partition {number}", cache_policy=NO_CACHE)
@@ -137,13 +150,18 @@ def spread(
     done = Counts()
     work = (score_partition, [scoring] * len(partitions)) if isinstance(client, PrefectDaskClient) else (scoring.score,)
     futures = client.map(*work, *zip(*partitions.items(), strict=True), pure=False)
+    numbers = dict(zip((future.key for future in futures), partitions, strict=True))
     for future in as_completed(futures, loop=client.loop):
         try:
             done += future.result()
         except KilledWorker as error:
+            number = numbers[future.key]
             raise RuntimeError(
-                f"{error}. Does a worker have memory for a partition? Try --partition-rows with fewer rows, in a new "
-                "output folder"
+                f"{partitions[number]} which is partition {number}, was given up: {error.allowed_failures + 1} workers "
+                f"died over it, most likely for want of memory. {resumed + done.spectra} of {total} spectra are "
+                "finished and stay so: the same command goes on from them, with workers that have more memory "
+                "(`dask worker ADDRESS --memory-limit 4GB`, then --scheduler ADDRESS). Fewer --partition-rows need "
+                "less of it too, but begin anew in another output"
             ) from error
         future.release()
         seconds = time.perf_counter() - started

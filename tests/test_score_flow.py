@@ -7,6 +7,8 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +25,7 @@ from astrd import registry, simulate, tracking, workers
 from astrd.classifier import Classifier
 from astrd.scoring import Counts, Scoring, Settings
 from astrd.spectrum import Spectrum
+from astrd.storage import Place
 from astrd.survey import Partition, Survey
 from astrd.tracking import REGISTERED_CNN, Alias
 from tasks.progress import Step
@@ -31,27 +34,58 @@ from workplace import ROOT, Workplace, free_port, wait_until
 
 Call = Callable[..., tuple[int, str]]
 SPECTRA, ROWS = 1200, 60
-SLOW = Settings(coverage=0.9, draws=20, partition_rows=ROWS)
-"""Draws make a partition take a while: time to kill something."""
+SETTINGS = Settings(coverage=0.9, draws=2, partition_rows=ROWS)
+
+STALLED = """
+import threading
+
+from astrd.scoring import Scoring
+from astrd.storage import Place
+from flows.__main__ import app
+from tasks import score
+
+
+class Stalled(Scoring):
+    def score(self, number, partition):
+        if number >= 10:
+            write = Place.write
+
+            def half(place, content):
+                if "rejected" in place.path:
+                    threading.Event().wait()
+                write(place, content)
+
+            Place.write = half
+        return super().score(number, partition)
+
+
+score.Scoring = Stalled
+app(prog_name="python -m flows")
+"""
+"""The command, whose workers halt in the middle of each partition from the tenth on, between its two files."""
 
 
 @pytest.fixture
 def place(empty_place: Workplace, prefect_api: str, template_classifier: Classifier) -> Workplace:
     """A folder with a registered champion and a survey."""
-    example = simulate.survey(2)[["wavelength", "reflectance", "uncertainty", "designation"]]
-    with tracking.flow_run("train") as run_id, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow compares the example's columns with a range, which pandas dislikes
-        registry.log_classifier(template_classifier, example)
-    registry.name_version(Alias.CHAMPION, registry.register(run_id, {}, "A classifier by the nearest class mean."))
+    make_champion(template_classifier)
     list(simulate.write(empty_place.folder / "survey", SPECTRA, "raw", seed=6))
     environment = {**empty_place.environment, "PREFECT_API_URL": prefect_api, "PYTHONPATH": str(ROOT)}
     return Workplace(empty_place.folder, environment)
 
 
+def make_champion(classifier: Classifier) -> None:
+    example = simulate.survey(2)[["wavelength", "reflectance", "uncertainty", "designation"]]
+    with tracking.flow_run("train") as run_id, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow compares the example's columns with a range, which pandas dislikes
+        registry.log_classifier(classifier, example)
+    registry.name_version(Alias.CHAMPION, registry.register(run_id, {}, "A classifier by the nearest class mean."))
+
+
 def options(*more: str) -> tuple[str, ...]:
     return (
         "score", "--input", "survey", "--output", "answers", "--workers", "2", "--partition-rows", str(ROWS),
-        "--draws", str(SLOW.draws), *more,
+        "--draws", str(SETTINGS.draws), *more,
     )  # fmt: skip
 
 
@@ -63,9 +97,11 @@ def parts(output: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in (output / "rejected").glob("part-*")}
 
 
-def test_a_survey_that_was_killed_goes_on_from_its_finished_partitions(call: Call, place: Workplace) -> None:
+def test_a_survey_that_was_killed_goes_on_from_its_finished_partitions_with_its_model(
+    call: Call, place: Workplace, template_classifier: Classifier
+) -> None:
     output = place.folder / "answers"
-    with place.started(sys.executable, "-m", "flows", *options()) as (process, said):
+    with place.started(sys.executable, "-c", STALLED, *options()) as (process, said):
 
         def some_parts() -> dict[str, int]:
             assert process.poll() is None, said()
@@ -78,10 +114,13 @@ def test_a_survey_that_was_killed_goes_on_from_its_finished_partitions(call: Cal
         process.wait()
         wait_until(lambda: not any(child.is_running() and is_worker(child) for child in started), 30)
     before = parts(output)
-    assert 3 <= len(before) < SPECTRA / ROWS, "it was killed too late to prove anything"
+    assert 3 <= len(before) <= 10
+    other = replace(template_classifier, calibration=replace(template_classifier.calibration, temperature=3.0))
+    make_champion(other)
 
     code, said_again = call(*options())
     assert code == 0, said_again
+    assert f"goes on with the model that it was begun with: models:/{REGISTERED_CNN}/1, version 1" in said_again
     assert before.items() <= parts(output).items()
     assert rows_of(output) == list(range(SPECTRA))
     assert "1200 spectra: 1200 classified, 0 rejected" in said_again
@@ -93,9 +132,15 @@ def test_a_survey_that_was_killed_goes_on_from_its_finished_partitions(call: Cal
     done_now = {f"score partition {number}" for number in range(SPECTRA // ROWS) if part_name(number) not in before}
     wait_until(lambda: done_now <= completed_in_prefect(), 60)
 
+    code, said_again = call(*options("--model", f"models:/{REGISTERED_CNN}@champion"))
+    assert code == 1
+    assert f"was begun with another model (models:/{REGISTERED_CNN}/1, version 1): leave --model out" in said_again
     code, said_again = call(*options("--coverage", "0.5"))
     assert code == 1
     assert "was begun with another coverage" in said_again
+    code, said_again = call("score", "--input", "survey", "--output", "mlflow.db/answers")
+    assert code == 1
+    assert "NotADirectoryError" in said_again and "mlflow.db/answers" in said_again
 
 
 def part_name(number: int) -> str:
@@ -119,7 +164,7 @@ def is_worker(process: psutil.Process) -> bool:
 
 @pytest.mark.parametrize(
     ("layout", "spectra", "settings"),
-    [("raw", SPECTRA, SLOW), ("channels", 120_000, Settings(coverage=0.9, draws=0, partition_rows=10_000))],
+    [("raw", SPECTRA, SETTINGS), ("channels", 12_000, Settings(coverage=0.9, draws=0, partition_rows=1000))],
 )
 def test_a_worker_that_is_killed_loses_and_doubles_nothing(
     tmp_path: Path,
@@ -128,21 +173,38 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(
     spectra: int,
     settings: Settings,
 ) -> None:
+    marker = tmp_path / "killed"
+
+    class KilledOnce(Scoring):  # here, or workers would import the tests with it
+        """Kills the worker that has partition 5, the first time, between its two files."""
+
+        def score(self, number: int, partition: Partition) -> Counts:
+            if number == 5:
+                with suppress(FileExistsError), marker.open("x") as mark:
+                    mark.write(str(os.getpid()))
+                    kill_before_the_second_file()
+            return super().score(number, partition)
+
+    def kill_before_the_second_file() -> None:
+        write = Place.write
+
+        def half(place: Place, content: bytes) -> None:
+            if place.path.endswith("rejected/part-000005.parquet"):
+                os.kill(os.getpid(), signal.SIGKILL)
+            write(place, content)
+
+        Place.write = half
+
     list(simulate.write(tmp_path / "survey", spectra, layout, seed=6))
     found = Survey.find(str(tmp_path / "survey"))
-    scoring = Scoring.begin(str(tmp_path / "answers"), found, template_classifier, settings)
+    scoring = KilledOnce.begin(str(tmp_path / "answers"), found, template_classifier, settings)
     partitions = found.partitions(settings.partition_rows)
     with workers.dask_client(workers=2) as client:
-        (address, killed), *others = client.run(os.getpid).items()
-        assert len(others) == 1
-        futures = client.map(scoring.score, range(len(partitions)), partitions, pure=False)
-        wait_until(lambda: len(parts(tmp_path / "answers")) >= 2, 60)
-        assert client.processing()[address], "it was killed too late to prove anything"
-        os.kill(killed, signal.SIGKILL)
-        assert len(parts(tmp_path / "answers")) < len(partitions)
-        counts = client.gather(futures)
+        before = set(client.run(os.getpid).values())
+        counts = client.gather(client.map(scoring.score, range(len(partitions)), partitions, pure=False))
         wait_until(lambda: len(client.run(os.getpid)) == 2, 30)  # the lost one is replaced
-        assert killed not in client.run(os.getpid).values()
+        killed = int(marker.read_text())
+        assert before - set(client.run(os.getpid).values()) == {killed}
     assert sum(count.spectra for count in counts) == spectra
     assert scoring.finish(found).spectra == spectra
     answers = pd.read_parquet(tmp_path / "answers" / "classified").sort_values(["file", "row"])
@@ -174,7 +236,11 @@ def test_a_partition_that_kills_its_worker_again_and_again_ends_the_run_with_a_h
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 1}),
         workers.dask_client(workers=2) as client,
-        pytest.raises(RuntimeError, match=r"died.*Try --partition-rows with fewer rows"),
+        pytest.raises(
+            RuntimeError,
+            match=r"survey, rows (\d) to \d, which is partition \1, was given up: 2 workers died.* of 3 spectra are "
+            r"finished and stay so: the same command goes on .*more memory",
+        ),
     ):
         spread(client, Deadly(), partitions, 0, 3, Step("score"))
 

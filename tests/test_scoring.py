@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from alike import assert_same_answers
-from astrd import scoring, simulate, survey
+from astrd import model_folder, scoring, simulate, survey
 from astrd.answer_table import Answers
 from astrd.classifier import Classifier
-from astrd.scoring import FORMAT, Counts, Scoring, Settings
+from astrd.model_folder import ModelName
+from astrd.scoring import FORMAT, Counts, Scoring, Settings, begun_with
 from astrd.spectrum import Spectrum
+from astrd.storage import Place
 from astrd.survey import Survey, SurveyError
 from astrd.survey_batch import classified_schema, score_batch
 
@@ -169,6 +172,31 @@ def test_finished_partitions_are_not_done_again(
     assert json.loads((output / "survey.json").read_text())["counts"] == {"classified": 450, "rejected": 0}
 
 
+@pytest.mark.parametrize("left", [b"", b"PAR1", b"PAR1" + bytes(50) + b"PAR1"])
+@pytest.mark.parametrize("name", ["classified", "rejected"])
+def test_a_part_that_a_power_loss_left_empty_or_damaged_is_done_again(
+    raw_survey: Path, tmp_path: Path, template_classifier: Classifier, name: str, left: bytes
+) -> None:
+    begun, counts = run(raw_survey, tmp_path / "out", template_classifier)
+    (tmp_path / "out" / name / "part-000002.parquet").write_bytes(left)
+    assert begun.finished(Survey.find(str(raw_survey)).partitions(100)).keys() == {0, 1, 3, 4}
+    assert run(raw_survey, tmp_path / "out", template_classifier)[1] == counts
+
+
+@pytest.mark.parametrize("name", ["survey.json", "model/network.onnx"])
+def test_what_a_power_loss_left_empty_beside_the_answers_is_written_again(
+    raw_survey: Path, tmp_path: Path, template_classifier: Classifier, name: str
+) -> None:
+    run(raw_survey, tmp_path / "out", template_classifier)
+    answers = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "classified").iterdir()}
+    (tmp_path / "out" / name).write_bytes(b"")
+    _, counts = run(raw_survey, tmp_path / "out", template_classifier)
+    assert counts == Counts(len(RAW), 0)
+    assert answers == {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "classified").iterdir()}
+    found = begun_with(str(tmp_path / "out"))
+    assert found is not None and found[1] is not None
+
+
 def test_a_survey_that_is_not_whole_is_not_finished(
     raw_survey: Path, tmp_path: Path, template_classifier: Classifier
 ) -> None:
@@ -186,15 +214,34 @@ def test_a_folder_goes_on_with_its_own_survey_model_and_settings_alone(
     assert Scoring.begin(output, found, template_classifier, SETTINGS) == first
     other = replace(template_classifier, calibration=replace(template_classifier.calibration, temperature=3.0))
     for arguments, difference in (
-        ((found, other, SETTINGS), "model_sha256"),
+        ((found, other, SETTINGS), r"model \(without a name\)"),
         ((found, template_classifier, replace(SETTINGS, coverage=0.95)), "coverage"),
         ((found, template_classifier, replace(SETTINGS, draws=3, partition_rows=5)), "draws, partition_rows"),
     ):
-        with pytest.raises(SurveyError, match=f"was begun with another {difference}: name another output"):
+        with pytest.raises(SurveyError, match=f"was begun with another {difference}: .*name another output"):
             Scoring.begin(output, *arguments)
     pq.write_table(raw_table(RAW[:-1]), raw_survey)
     with pytest.raises(SurveyError, match="was begun with another input"):
         Scoring.begin(output, Survey.find(str(raw_survey)), template_classifier, SETTINGS)
+
+
+def test_a_folder_keeps_the_model_it_was_begun_with_and_its_name(
+    raw_survey: Path, tmp_path: Path, template_classifier: Classifier
+) -> None:
+    output, found = str(tmp_path / "out"), Survey.find(str(raw_survey))
+    assert begun_with(output) is None
+    first = Scoring.begin(output, found, template_classifier, SETTINGS, ModelName("models:/cnn/3", "3"))
+    named, classifier = begun_with(output) or (None, None)
+    assert named == ModelName("models:/cnn/3", "3") and classifier is not None
+    assert Scoring.begin(output, found, classifier, SETTINGS) == first  # by whatever name
+    assert begun_with(output) == (named, classifier)
+    other = replace(template_classifier, calibration=replace(template_classifier.calibration, temperature=3.0))
+    reason = r"was begun with another model \(models:/cnn/3, version 3\): leave --model out to go on with that one"
+    with pytest.raises(SurveyError, match=reason):
+        Scoring.begin(output, found, other, SETTINGS, ModelName("models:/cnn/4", "4"))
+    (tmp_path / "out" / "model" / "network.onnx").unlink()  # killed before it wrote the model
+    model_folder.load.cache_clear()
+    assert begun_with(output) == (named, None)
 
 
 def test_a_folder_of_another_version_is_left_alone(
@@ -206,21 +253,22 @@ def test_a_folder_of_another_version_is_left_alone(
     (output / "survey.json").write_text(json.dumps({**manifest, "format": FORMAT - 1}))
     with pytest.raises(SurveyError, match="was begun with another format: name another output"):
         Scoring.begin(str(output), Survey.find(str(raw_survey)), template_classifier, SETTINGS)
+    assert begun_with(str(output)) is None
 
 
 def test_of_two_runs_that_begin_at_once_with_other_settings_one_is_told(
     raw_survey: Path, tmp_path: Path, template_classifier: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output, found = str(tmp_path / "out"), Survey.find(str(raw_survey))
-    write = Scoring._write
+    write = Place.write
 
-    def overtaken(self: Scoring, name: str, content: bytes) -> None:
-        write(self, name, content)
-        if name == "survey.json":
-            monkeypatch.setattr(Scoring, "_write", write)
-            write(self, name, content.replace(b"0.9", b"0.5"))  # the other run had not seen ours either
+    def overtaken(self: Place, content: bytes) -> None:
+        write(self, content)
+        if self.path.endswith("survey.json"):
+            monkeypatch.setattr(Place, "write", write)
+            write(self, content.replace(b"0.9", b"0.5"))  # the other run had not seen ours either
 
-    monkeypatch.setattr(Scoring, "_write", overtaken)
+    monkeypatch.setattr(Place, "write", overtaken)
     with pytest.raises(SurveyError, match="was begun with another coverage"):
         Scoring.begin(output, found, template_classifier, SETTINGS)
     Scoring.begin(output, found, template_classifier, replace(SETTINGS, coverage=0.5))
@@ -263,7 +311,7 @@ def test_a_run_beside_one_that_finishes_loses_nothing(
     partitions = found.partitions(100)
     for number, partition in enumerate(partitions):
         first.score(number, partition)
-    system = type(survey.storage(output)[0])
+    system = type(Place.of(output).system)
     pipe = system.pipe_file
 
     def finished_meanwhile(self: Any, path: str, value: bytes, *rest: Any, **options: Any) -> None:
@@ -283,7 +331,7 @@ def test_a_part_that_cannot_be_written_is_told(
 ) -> None:
     found = Survey.find(str(raw_survey))
     begun = Scoring.begin(str(tmp_path / "out"), found, template_classifier, SETTINGS)
-    monkeypatch.setattr(type(survey.storage(str(tmp_path))[0]), "pipe_file", lambda *_: None)
+    monkeypatch.setattr(type(Place.of(str(tmp_path)).system), "pipe_file", lambda *_: None)
     with pytest.raises(FileNotFoundError):
         begun.score(0, found.partitions(100)[0])
 
@@ -344,9 +392,59 @@ def test_a_survey_may_lie_and_go_anywhere(tmp_path: Path, template_classifier: C
     found = Survey.find("memory://far/away/*.parquet")
     begun = Scoring.begin("memory://far/out", found, template_classifier, SETTINGS)
     for number, partition in enumerate(found.partitions(100)):
-        assert begun.score(number, partition).spectra == len(partition)
+        there, part = pickle.loads(pickle.dumps((begun, partition)))  # as it goes to a worker
+        assert there == begun
+        assert there.score(number, part).spectra == len(part)
     assert begun.finished(found.partitions(100)).keys() == set(range(5))
     assert begun.finish(found) == Counts(450, 0)
+
+
+def test_what_workers_wrote_is_seen_in_a_storage_that_remembers_its_lists(
+    raw_survey: Path, template_classifier: Classifier
+) -> None:
+    """As those of object stores do; the answers come from other processes."""
+    output, found = "remembering://lists", Survey.find(str(raw_survey))
+    begun = Scoring.begin(output, found, template_classifier, SETTINGS)
+    partitions = found.partitions(100)
+    begun.score(0, partitions[0])
+    assert begun.finished(partitions).keys() == {0}
+    for name, content in _others_answers(found, template_classifier).items():
+        Remembering.store[f"/lists/{name}"] = content
+    assert begun.finish(found) == Counts(len(RAW), 0)
+
+
+def _others_answers(found: Survey, classifier: Classifier) -> dict[str, Any]:
+    begun = Scoring.begin("memory://others", found, classifier, SETTINGS)
+    for number, partition in enumerate(found.partitions(100)):
+        begun.score(number, partition)
+    store = fsspec.get_filesystem_class("memory").store
+    return {name.removeprefix("/others/"): file for name, file in store.items() if "part-" in name}
+
+
+class Remembering(fsspec.get_filesystem_class("memory")):  # type: ignore[misc]
+    """A storage that lists a folder once."""
+
+    protocol = "remembering"
+    store: dict[str, Any] = {}  # noqa: RUF012
+    lists: dict[str, Any] = {}  # noqa: RUF012
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return super()._strip_protocol(path.replace("remembering://", "memory://"))
+
+    def ls(self, path: str, detail: bool = True, **options: Any) -> Any:
+        if path not in self.lists:
+            self.lists[path] = super().ls(path, detail=True, **options)
+        return self.lists[path] if detail else [info["name"] for info in self.lists[path]]
+
+    def find(self, *arguments: Any, **options: Any) -> Any:
+        return fsspec.AbstractFileSystem.find(self, *arguments, **options)
+
+    def invalidate_cache(self, path: str | None = None) -> None:
+        self.lists.clear()
+
+
+fsspec.register_implementation("remembering", Remembering, clobber=True)
 
 
 def test_a_partition_is_held_in_batches(
