@@ -213,5 +213,8 @@ def test_models_are_trained_and_served_where_there_is_no_champion(tmp_path: Path
     found = {one["name"]: one for one in json.loads((tmp_path / "figures.json").read_text())["benchmarks"]}
     assert {one.split()[0] for one in found} == set(names)
     assert {f"serve-many {form} {by}" for form in ("JSON", "Parquet") for by in ("astrd", "mlflow")} <= set(found)
+    targets = {name: (one["target"], one["ratio_of"]) for name, one in found.items() if name.startswith("epoch")}
+    assert targets["epoch alone"] == targets["epoch"] == (8, "other to ours")
+    assert targets["epoch alone products"] == targets["epoch products"] == (2.5, "ours to other")
     assert all(ratio > 0 for one in found.values() for ratio in one["ratios"])
     assert found["memory mlflow"]["costs"][0] < found["memory mlflow"]["costs"][1]  # no TensorFlow in it
