@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 import typer
 from typer.testing import CliRunner, Result
@@ -19,6 +22,7 @@ from benchmarks import epoch, ingest, measuring, reporting, serving
 from benchmarks.__main__ import main
 from benchmarks.measuring import MEGABYTES, Comparison, Measured, Reading, measure, spectra_a_second, timed
 from benchmarks.reporting import Machine, PageError, as_json, as_markdown, write_between
+from benchmarks.servers import Server, Servers
 from benchmarks.setting import AMOUNTS, Size
 from benchmarks.suite import BENCHMARKS
 from workplace import clean_environment
@@ -203,6 +207,50 @@ def test_bodies_hold_the_same_spectra_for_both_models() -> None:
     assert all(math.isclose(row["reflectance"][11], 1.0, abs_tol=0.02) for row in records)
 
 
+class TestMemory:
+    """Of servers that are this process, whose requests take the memory that a test says."""
+
+    @pytest.fixture
+    def setting(self, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+        taken = iter([300_000_000, 0, 0, 0])
+
+        class Client:
+            def __init__(self, server: Server) -> None: ...
+            def send(self, body: bytes, kind: str, accept: str = "") -> None:
+                bytearray(b"1") * next(taken)
+
+            def close(self) -> None: ...
+
+        monkeypatch.setattr(serving, "Client", Client)
+        server = Server(0, (psutil.Process(),))
+        if math.isnan(server.peak_memory):
+            pytest.skip("this system does not tell the largest memory of a process")
+        said: list[str] = []
+        servers = Servers(server, server, server)
+        monkeypatch.setattr(serving, "served", lambda *_: contextlib.nullcontext(servers))
+        return SimpleNamespace(model=None, folder=None, amounts=AMOUNTS[Size.TINY], tell=said.append, said=said)
+
+    def test_each_reading_is_of_its_own_requests(self, setting: SimpleNamespace) -> None:
+        compared, *_ = serving.memory(setting)
+        if "since" in compared.ours:
+            pytest.skip("this system does not let peaks be cleared")
+        first, second = compared.our_way().cost, compared.our_way().cost
+        assert second < first - 200_000_000
+        assert "cannot be cleared" not in "".join(setting.said)
+
+    def test_where_peaks_cannot_be_cleared_they_are_since_the_start(
+        self, setting: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refused(*_: object) -> None:
+            raise PermissionError
+
+        monkeypatch.setattr(Path, "write_text", refused)
+        compared, *_ = serving.memory(setting)
+        assert compared.our_way().cost == compared.our_way().cost
+        assert "since its start" in compared.ours
+        assert "cannot be cleared" in "".join(setting.said)
+
+
 def test_models_are_trained_and_served_where_there_is_no_champion(tmp_path: Path) -> None:
     """All that need TensorFlow, as a command of its own: a model is trained for a moment, and served in both forms."""
     names = ("epoch", "classify", "serve-one", "serve-many", "memory")
@@ -217,4 +265,5 @@ def test_models_are_trained_and_served_where_there_is_no_champion(tmp_path: Path
     assert targets["epoch alone"] == targets["epoch"] == (8, "other to ours")
     assert targets["epoch alone products"] == targets["epoch products"] == (2.5, "ours to other")
     assert all(ratio > 0 for one in found.values() for ratio in one["ratios"])
+    assert {f"memory {clients}{by}" for clients in ("", "clients ") for by in ("astrd", "mlflow")} <= set(found)
     assert found["memory mlflow"]["costs"][0] < found["memory mlflow"]["costs"][1]  # no TensorFlow in it
