@@ -5,29 +5,34 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import mlflow
 import numpy as np
 import psutil
 import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from astrd import simulate, smass
-from benchmarks import epoch, ingest, measuring, reporting, serving
+from astrd import simulate, smass, tracking, workers
+from astrd.tracking import Tag
+from benchmarks import epoch, ingest, measuring, pipeline, reporting, serving
 from benchmarks.__main__ import main
 from benchmarks.measuring import MEGABYTES, Comparison, Measured, Reading, measure, spectra_a_second, timed
+from benchmarks.pipeline import MainJob
 from benchmarks.reporting import Machine, PageError, as_json, as_markdown, write_between
 from benchmarks.servers import Server, Servers
-from benchmarks.setting import AMOUNTS, Size
+from benchmarks.setting import AMOUNTS, Size, setting
 from benchmarks.suite import BENCHMARKS
 from workplace import clean_environment
 
 Costs = list[tuple[float, float]]
+Commands = list[tuple[list[str], dict[str, str]]]
 
 IN_THIS_PROCESS = ("ingest", "smoothing")
 """Quick to try: the others train a network first, or start servers."""
@@ -42,6 +47,15 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result
     app = typer.Typer()
     app.command()(main)
     return lambda *arguments: CliRunner().invoke(app, arguments, env={"COLUMNS": "80"})
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, which is the current one, with a folder `work`; no archive is named."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(smass.MIRROR_VARIABLE, raising=False)
+    (tmp_path / "work").mkdir()
+    return tmp_path
 
 
 def comparison(target: float | None = None, floor: bool = False, **changes: object) -> Comparison:
@@ -205,6 +219,60 @@ def test_bodies_hold_the_same_spectra_for_both_models() -> None:
     records = json.loads(serving.as_json(spectra))["dataframe_records"]
     assert [row["reflectance"] for row in records] == json.loads(serving.for_keras(spectra))["inputs"]
     assert all(math.isclose(row["reflectance"][11], 1.0, abs_tol=0.02) for row in records)
+
+
+class TestMainJob:
+    """All of that benchmark but the job itself, which takes minutes."""
+
+    @pytest.fixture
+    def started(self, monkeypatch: pytest.MonkeyPatch) -> Commands:
+        """Commands that would have run, with their environment."""
+        commands: Commands = []
+        monkeypatch.setattr(
+            pipeline.subprocess, "run", lambda command, env, **_: commands.append((command, env))
+        )  # no job is run
+        return commands
+
+    @pytest.mark.parametrize("named_by", ["folder", "mirror"])
+    def test_it_works_on_the_archive_that_is_here(
+        self, started: Commands, here: Path, named_by: str, archive_folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        folder = here / ("data/raw" if named_by == "folder" else "mirror")
+        folder.mkdir(parents=True)
+        for file in smass.FILES:
+            shutil.copy(archive_folder / file.name, folder)
+        if named_by == "mirror":
+            monkeypatch.setenv(smass.MIRROR_VARIABLE, "mirror")
+        with setting(Size.TINY, here / "work", print) as shared:
+            (compared,) = pipeline.comparisons(shared)
+        ((command, environment),) = started
+        assert "SMASS II" in compared.ours
+        assert command[-2:] == ["--source", "smass2"]
+        mirror = Path(environment[smass.MIRROR_VARIABLE])
+        assert mirror.is_absolute()
+        assert all((mirror / file.name).is_file() for file in smass.FILES)
+
+    def test_it_asks_nobody_for_an_archive_that_is_not_here(self, started: Commands, here: Path) -> None:
+        with setting(Size.TINY, here / "work", print) as shared:
+            (compared,) = pipeline.comparisons(shared)
+        assert "simulated" in compared.ours
+        assert started[0][0][-2:] == ["--source", "simulated"]
+
+    def test_a_pair_is_read_from_one_job(self, started: Commands, tmp_path: Path) -> None:
+        job = MainJob(tmp_path / "job", ("--trials", "3"))
+        client = mlflow.MlflowClient(job.store)
+        experiment = client.create_experiment(tracking.EXPERIMENT)
+        for number, step in enumerate(("pipeline", "pipeline", "train")):
+            run = client.create_run(experiment, start_time=1000 + number, tags={Tag.STEP: step})
+            client.log_metric(run.info.run_id, "worker_seconds", 100.0 * number)
+            client.log_metric(run.info.run_id, "step_seconds", 20.0)
+        whole, computing = job.reading("whole"), job.reading("computing")
+        assert [command[3:] for command, _ in started] == [["pipeline", "--trials", "3", "--source", "simulated"]]
+        assert whole.cost >= 0
+        assert computing.cost == 120 / workers.cores()
+        job.reading("computing")
+        assert len(started) == 2
 
 
 class TestMemory:
