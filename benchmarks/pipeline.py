@@ -14,7 +14,7 @@ import mlflow
 from astrd import smass, tracking
 from astrd.tracking import Tag
 from astrd.workers import cores
-from benchmarks.measuring import Comparison, Reading, clocked
+from benchmarks.measuring import SECONDS, Comparison, Reading, clocked
 from benchmarks.setting import Setting
 
 ROOT = Path(__file__).parents[1]
@@ -34,6 +34,7 @@ def comparisons(setting: Setting) -> Iterator[Comparison]:
         lambda: job.reading("computing"),
         1.35,
         floor=True,
+        unit=SECONDS,
         rehearsed=False,
     )
 

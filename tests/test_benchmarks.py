@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,13 +20,14 @@ import numpy as np
 import psutil
 import pytest
 import typer
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from astrd import simulate, smass, tracking, workers
 from astrd.tracking import Tag
-from benchmarks import epoch, ingest, measuring, pipeline, reporting, serving
+from benchmarks import epoch, ingest, measuring, pipeline, reporting, search, serving
 from benchmarks.__main__ import main
-from benchmarks.measuring import MEGABYTES, Comparison, Measured, Reading, measure, spectra_a_second, timed
+from benchmarks.measuring import MEGABYTES, SECONDS, Comparison, Measured, Reading, measure, spectra_a_second, timed
 from benchmarks.pipeline import MainJob
 from benchmarks.reporting import Machine, PageError, as_json, as_markdown, write_between
 from benchmarks.servers import Server, Servers
@@ -68,6 +72,13 @@ def measured(costs: Costs, target: float | None = None, floor: bool = False, **c
     return Measured(comparison(target, floor, **changes), pairs)
 
 
+def printed(results: list[Measured]) -> str:
+    """The table as a terminal of 80 columns shows it."""
+    terminal = Console(width=80, file=io.StringIO(), highlight=False)
+    terminal.print(reporting.terminal_table(results))
+    return terminal.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
 class TestRatios:
     def test_a_cheaper_way_is_some_times_less(self) -> None:
         found = measured([(1.0, 8.0), (2.0, 10.0), (1.0, 12.0)])
@@ -87,6 +98,15 @@ class TestRatios:
 
     def test_without_a_target_there_is_nothing_to_meet(self) -> None:
         assert measured([(1.0, 4.0)]).met is None
+
+    def test_a_target_is_not_met_while_something_else_is_lacking(self) -> None:
+        found = measured([(1.0, 9.0)], 8.0, lacking=lambda: "best score worse")
+        assert found.met is False
+        assert reporting.cells(found)[-1] == "≥ 8 not met: best score worse"
+        assert as_json([found], Machine.here(), 5, "tiny")["benchmarks"][0]["lacking"] == "best score worse"
+        text = printed([found])
+        assert "≥ 8 ✗" in text and "name: best score worse" in text
+        assert measured([(1.0, 9.0)], 8.0, lacking=lambda: "").met is True
 
     def test_more_spectra_a_second_is_the_lower_cost(self) -> None:
         found = measured([(0.5, 2.0)], unit=spectra_a_second(1000))
@@ -151,6 +171,27 @@ class TestCommand:
         assert "…" not in output
         assert head.split()[-1] == "target"
 
+    def test_every_target_is_whole_in_80_columns(self) -> None:
+        """Beside the longest names and the widest figures that there are."""
+        wide = {
+            "serve-many Parquet mlflow": measured(
+                [(0.25, 0.5)] * 4 + [(0.1, 0.99)], 2.5, unit=spectra_a_second(24_000)
+            ),
+            "memory clients mlflow": measured([(1e9, 2.2e9)], 3, unit=MEGABYTES),
+            "epoch alone products": measured([(0.1225, 0.0521), (0.9, 0.1)], 2.5, floor=True),
+            "pipeline": measured([(1997.484, 1265.067)], 1.35, floor=True, unit=SECONDS),
+            "smoothing": measured([(0.0278, 18.99), (0.0278, 38.99)], 10),
+            "search": measured([(25.459, 2242.196), (1.0, 100.0)], 8, unit=SECONDS),
+        }
+        results = [replace(found, comparison=replace(found.comparison, name=name)) for name, found in wide.items()]
+        lines = printed(results).splitlines()
+        for name, found in wide.items():
+            (line,) = [line for line in lines if line.startswith(f"{name} ")]
+            sign, target = "≤" if found.comparison.floor else "≥", found.comparison.target
+            assert line.rstrip().endswith(f"{sign} {target:g} {'✓' if found.met else '✗'}")
+            assert all(cell.replace(" to ", "-") in line for cell in reporting.cells(found)[3:8])
+        assert all(len(line) <= 80 for line in lines)
+
     def test_an_unknown_name_is_told_with_those_there_are(self, run: Callable[..., Result]) -> None:
         done = run("smoothing", "smoothness", "--size", "tiny")
         assert done.exit_code == 1
@@ -212,6 +253,23 @@ def test_the_products_of_an_epoch_are_those_of_the_network() -> None:
         np.testing.assert_allclose(y, x @ weights, rtol=1e-5)
         np.testing.assert_allclose(dweights, x.T @ dy, rtol=1e-5)
         assert not number or np.allclose(dx, dy @ weights.T, rtol=1e-5)
+
+
+class TestSearch:
+    @pytest.mark.parametrize(
+        ("own", "other", "lacking"),
+        [([0.84, 0.86], [0.85], ""), ([0.82], [0.83, 0.84], ""), ([0.80, 0.83], [0.84], "best score worse")],
+    )
+    def test_the_best_score_must_not_be_worse(self, own: list[float], other: list[float], lacking: str) -> None:
+        assert search.Best(own, other).lacking() == lacking
+
+    def test_both_ways_find_a_network_and_say_how_good_it_is(self, here: Path) -> None:
+        with setting(Size.TINY, here / "work", print) as shared:
+            (compared,) = search.comparisons(shared)
+            *_, pairs = measure(compared, 1)
+        found = Measured(compared, pairs)
+        assert found.ratio > 0
+        assert re.search(r"fold 0\.\d{3}, the other's 0\.\d{3}", compared.found())
 
 
 def test_bodies_hold_the_same_spectra_for_both_models() -> None:
