@@ -1,6 +1,7 @@
 """Training for an epoch: in one compiled graph, with `Model.fit`, and as no more than its products of matrices.
 
-Networks are trained as the folds of a cross-validation are, side by side; what counts is the cost of one of them.
+Networks are trained as the folds of a cross-validation are, side by side, where what counts is the cost of one of them;
+and alone, as a trial is. Both have the same targets.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ Single = NDArray[np.float32]
 ARCHITECTURE = ConvolutionalNetwork()
 RECIPE = Recipe()
 SIDE_BY_SIDE = NetworkModel.together * MEMBERS
+PRODUCTS = "NumPy: the products of matrices of the same layers, forward and backward"
+FASTER, OF_THE_FLOOR = 8.0, 2.5
 
 
 def comparisons(setting: Setting) -> Iterator[Comparison]:
@@ -42,19 +45,18 @@ def comparisons(setting: Setting) -> Iterator[Comparison]:
     learned, validation = train[~held_out], train[held_out]
     epochs = setting.amounts.epochs
     work = f"{len(learned)} spectra ({origin}) in batches of {RECIPE.batch_size}, with validation"
-    ours = f"{work}, compiled, {SIDE_BY_SIDE} networks side by side"
-    side_by_side, alone = (_compiled(learned, validation, epochs, members) for members in (SIDE_BY_SIDE, 1))
     products = _products(len(learned), len(validation), epochs)
 
     def stock() -> Reading:
         return setting.stock.submit(_stock, learned, validation, epochs).result()
 
-    yield Comparison("epoch", ours, "`Model.fit`", side_by_side, stock, 8)
-    yield Comparison(
-        "epoch products", ours, "NumPy: the products of matrices of the same layers, forward and backward",
-        side_by_side, products, 2.5, floor=True,
-    )  # fmt: skip
-    yield Comparison("epoch alone", f"{work}, compiled, one network", "`Model.fit`", alone, stock)
+    for name, members, networks in (
+        ("epoch", SIDE_BY_SIDE, f"{SIDE_BY_SIDE} networks side by side"),
+        ("epoch alone", 1, "one network"),
+    ):
+        said, ours = f"{work}, compiled, {networks}", _compiled(learned, validation, epochs, members)
+        yield Comparison(name, said, "`Model.fit`", ours, stock, FASTER)
+        yield Comparison(f"{name} products", said, PRODUCTS, ours, products, OF_THE_FLOOR, floor=True)
 
 
 def _each(fit: Callable[[], object], epochs: int) -> Way:

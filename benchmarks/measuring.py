@@ -39,6 +39,7 @@ class Unit:
 
 
 MILLISECONDS: Final = Unit("ms", lambda seconds: seconds * 1000, 1)
+SECONDS: Final = Unit("s", lambda seconds: seconds, 1)
 MEGABYTES: Final = Unit("MB", lambda size: size / 1e6, 0)
 
 
@@ -52,8 +53,8 @@ class Comparison:
     """Our way beside another one.
 
     `target` is what the ratio should come to: how many times less ours costs, at least; or, beside a `floor`, below
-    which no way can fall, how many times as much it costs, at most. `equal` says what was found equal beforehand,
-    `found` what came out.
+    which no way can fall, how many times as much it costs, at most. What it asks for besides, and is `lacking`, is
+    named by that; "" if nothing is. `equal` says what was found equal beforehand, `found` what came out.
     Ways that are `rehearsed` are run once unseen.
     """
 
@@ -68,6 +69,7 @@ class Comparison:
     equal: str = ""
     rehearsed: bool = True
     found: Callable[[], str] = field(default=lambda: "", repr=False)
+    lacking: Callable[[], str] = field(default=lambda: "", repr=False)
 
     def ratio(self, own: float, other: float) -> float:
         """Of two costs: other to own; beside a floor, own to other."""
@@ -108,10 +110,12 @@ class Measured:
 
     @property
     def met(self) -> bool | None:
-        """Whether the median ratio comes to the target; None if there is none."""
+        """Whether the median ratio comes to the target, and nothing else is lacking; None if there is no target."""
         comparison = self.comparison
         if comparison.target is None:
             return None
+        if comparison.lacking():
+            return False
         return self.ratio <= comparison.target if comparison.floor else self.ratio >= comparison.target
 
 

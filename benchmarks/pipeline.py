@@ -14,7 +14,7 @@ import mlflow
 from astrd import smass, tracking
 from astrd.tracking import Tag
 from astrd.workers import cores
-from benchmarks.measuring import Comparison, Reading, clocked
+from benchmarks.measuring import SECONDS, Comparison, Reading, clocked
 from benchmarks.setting import Setting
 
 ROOT = Path(__file__).parents[1]
@@ -23,9 +23,9 @@ SHORT = ("--trials", "1", "--svm-trials", "1", "--epochs", "1")
 
 def comparisons(setting: Setting) -> Iterator[Comparison]:
     """A short job first makes the databases, the tables and the caches that a warm one finds."""
-    job = MainJob(setting.folder / "main job", setting.amounts.job)
+    _, origin = setting.spectra
+    job = MainJob(setting.folder / "main job", setting.amounts.job, setting.archive)
     job.run(SHORT)
-    origin = "SMASS II" if os.environ.get(smass.MIRROR_VARIABLE) else "simulated"
     yield Comparison(
         "pipeline",
         f"`python -m flows pipeline` ({origin}), warm, {cores()} workers",
@@ -34,16 +34,21 @@ def comparisons(setting: Setting) -> Iterator[Comparison]:
         lambda: job.reading("computing"),
         1.35,
         floor=True,
+        unit=SECONDS,
         rehearsed=False,
     )
 
 
 @dataclass
 class MainJob:
-    """The main job in a folder of its own. The readings of a pair are of one job, which the first to be asked runs."""
+    """The main job in a folder of its own, on the archive's files, or, without them, on the simulated survey.
+
+    The readings of a pair are of one job, which the first to be asked runs.
+    """
 
     folder: Path
     options: tuple[str, ...]
+    archive: smass.ArchivePaths | None = None
     readings: dict[str, Reading] = field(default_factory=dict)
 
     def reading(self, kind: str) -> Reading:
@@ -54,17 +59,20 @@ class MainJob:
 
     def run(self, options: tuple[str, ...]) -> None:
         self.folder.mkdir(exist_ok=True)
-        command = [sys.executable, "-m", "flows", "pipeline", *options]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": self._store}
+        source = "smass2" if self.archive else "simulated"
+        command = [sys.executable, "-m", "flows", "pipeline", *options, "--source", source]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": self.store}
+        if self.archive:
+            environment[smass.MIRROR_VARIABLE] = str(self.archive.spectra.parent.resolve())
         subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, check=True)
 
     @property
-    def _store(self) -> str:
+    def store(self) -> str:
         return f"sqlite:///{self.folder}/mlflow.db"
 
     def _computing(self) -> float:
         """Seconds of processor."""
-        client = mlflow.MlflowClient(self._store)
+        client = mlflow.MlflowClient(self.store)
         experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
         last = client.search_runs(
             [experiment.experiment_id], f"tags.`{Tag.STEP}` = 'pipeline'", order_by=["start_time DESC"], max_results=1

@@ -59,6 +59,7 @@ def cells(measured: Measured) -> tuple[str, ...]:
     if comparison.target is not None:
         sign = "≤" if comparison.floor else "≥"
         target = f"{sign} {comparison.target:g} {'met' if measured.met else 'not met'}"
+        target = ": ".join(filter(None, (target, comparison.lacking())))
     return (
         comparison.name,
         comparison.ours,
@@ -80,6 +81,9 @@ def terminal_table(results: Sequence[Measured]) -> Table:
     for measured in results:
         name, _, _, own, other, ratio, spread, processor, target = cells(measured)
         style = {True: "green", False: "yellow", None: "none"}[measured.met]
+        target, _, lacking = target.partition(": ")
+        if lacking:
+            table.caption = "\n".join(filter(None, (str(table.caption or ""), f"{name}: {lacking}")))
         spread, target = spread.replace(" to ", "-"), target.replace("not met", "✗").replace("met", "✓")
         table.add_row(name, own, other, f"[bold]{ratio}[/]", spread, processor, f"[{style}]{target}[/]")
     return table
@@ -103,6 +107,7 @@ def as_json(results: Sequence[Measured], machine: Machine, pairs: int, size: str
                 "processor_ratio": measured.processor_ratio,
                 "target": measured.comparison.target,
                 "met": measured.met,
+                "lacking": measured.comparison.lacking(),
                 "readings": [[asdict(reading) for reading in pair] for pair in measured.pairs],
             }
             for measured in results

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,17 @@ from astrd.taxonomy import BUS_CLASSES
 from astrd.training import standardisation
 from astrd.tuning import best_of
 from astrd.workers import cluster, workers_at
-from benchmarks.measuring import Comparison, clocked
+from benchmarks.measuring import SECONDS, Comparison, clocked
 from benchmarks.setting import Setting
 
 WORKERS = 2
 SEED = 0
+TOLERANCE = 0.02
+"""Four of the 215 spectra of the archive's validation fold.
+
+The accuracy of one network that learned from 16 seeds scattered by 0.012. Our searches all find the same, because their
+seeds do not change: their difference to the mean of five others scatters by 0.013 where both ways are equally good.
+"""
 
 
 def comparisons(setting: Setting) -> Iterator[Comparison]:
@@ -30,17 +37,13 @@ def comparisons(setting: Setting) -> Iterator[Comparison]:
     table, origin = setting.spectra
     train, _ = dataset.labelled(dataset.features(table))
     trials, recipe = setting.amounts.trials, Recipe(epochs=setting.amounts.trial_epochs)
-    best: dict[str, list[float]] = {"ours": [], "theirs": []}
+    best = Best()
 
     def ours() -> None:
-        best["ours"].append(_in_workers(train, trials, recipe))
+        best.ours.append(_in_workers(train, trials, recipe))
 
     def theirs() -> None:
-        best["theirs"].append(setting.stock.submit(_stock, train, trials, recipe).result())
-
-    def scores() -> str:
-        own, other = (np.mean(found) for found in best.values())
-        return f"best trial's Bus accuracy on the validation fold {own:.3f}, the other's {other:.3f}"
+        best.theirs.append(setting.stock.submit(_stock, train, trials, recipe).result())
 
     yield Comparison(
         "search",
@@ -49,9 +52,27 @@ def comparisons(setting: Setting) -> Iterator[Comparison]:
         clocked(ours),
         clocked(theirs),
         8,
+        unit=SECONDS,
         rehearsed=False,
-        found=scores,
+        found=best.found,
+        lacking=best.lacking,
     )
+
+
+@dataclass(frozen=True)
+class Best:
+    """Bus accuracy on the validation fold of the best trial of each search, ours and the other's."""
+
+    ours: list[float] = field(default_factory=list)
+    theirs: list[float] = field(default_factory=list)
+
+    def found(self) -> str:
+        own, other = np.mean(self.ours), np.mean(self.theirs)
+        return f"best trial's Bus accuracy on the validation fold {own:.3f}, the other's {other:.3f}"
+
+    def lacking(self) -> str:
+        """What the target asks for besides speed: a mean accuracy that is not worse."""
+        return "best score worse" if np.mean(self.ours) < np.mean(self.theirs) - TOLERANCE else ""
 
 
 def _in_workers(train: LabelledSpectra, trials: int, recipe: Recipe) -> float:

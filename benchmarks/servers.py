@@ -43,8 +43,23 @@ class Server:
 
     @property
     def peak_memory(self) -> float:
-        """Largest resident memory of any of its processes, in bytes; NaN where the system does not tell."""
+        """Largest resident memory of any of its processes, in bytes, since they started or the peak was cleared.
+
+        NaN where the system does not tell.
+        """
         return max(_peak(process) for process in self.processes)
+
+    def clear_peak(self) -> bool:
+        """Let the peak begin again at what is resident now; whether the system allows it.
+
+        Linux does for processes of the same user.
+        """
+        try:
+            for process in self.processes:
+                Path(f"/proc/{process.pid}/clear_refs").write_text("5")
+        except OSError:
+            return False
+        return True
 
 
 def _peak(process: psutil.Process) -> float:

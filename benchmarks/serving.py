@@ -18,7 +18,7 @@ from astrd import simulate
 from astrd.request import JSON, PARQUET
 from astrd.smoothing import WAVELENGTH
 from benchmarks.measuring import MEGABYTES, MILLISECONDS, Comparison, Reading, Way, spectra_a_second
-from benchmarks.servers import Client, Server, ServerError, Servers
+from benchmarks.servers import Client, Server, ServerError, Servers, served
 from benchmarks.setting import Setting
 
 UNCERTAINTY: Final = 0.01
@@ -59,29 +59,37 @@ def many(setting: Setting) -> Iterator[Comparison]:
 
 
 def memory(setting: Setting) -> Iterator[Comparison]:
-    """The largest memory of the process that answers, since it started, after requests of one and of many spectra."""
-    servers, rows = setting.servers, setting.amounts.rows
-    if np.isnan(servers.keras.peak_memory):
-        setting.tell("memory: this system does not tell the largest memory of a process; left out")
-        return
+    """The largest memory of the process that answers, while it answers: first one client, then all of them at once.
 
-    def peak(server: Server, bodies: list[bytes]) -> Way:
-        def way() -> Reading:
-            client = Client(server)
-            for body in bodies:
-                client.send(body, JSON)
-            client.close()
-            return Reading(server.peak_memory)
+    Servers of its own, because they keep much of what they took for the clients of other benchmarks.
+    """
+    amounts, few, many = setting.amounts, _spectra(1), _spectra(setting.amounts.rows)
+    setting.tell("starting three servers whose memory is measured")
+    with served(setting.model, setting.folder) as servers:
+        if np.isnan(servers.keras.peak_memory):
+            setting.tell("memory: this system does not tell the largest memory of a process; left out")
+            return
+        since = ""
+        if not servers.keras.clear_peak():
+            setting.tell("memory: peaks cannot be cleared here; they are since the start")
+            since = ", since its start"
 
-        return way
+        def one_client(server: Server, of: Callable[[Spectra], bytes]) -> Way:
+            return _peak(server, [_one_by_one(server, of(spectra), 1) for spectra in (few, many)])
 
-    few, all_of_them = _spectra(1), _spectra(rows)
-    theirs = peak(servers.keras, [for_keras(few), for_keras(all_of_them)])
-    for name, server, command in _ours(servers):
-        yield Comparison(
-            f"memory {name}", f"{command}: peak of the process, 1 and {rows} spectra a request", KERAS,
-            peak(server, [as_json(few), as_json(all_of_them)]), theirs, target=3, unit=MEGABYTES,
-        )  # fmt: skip
+        def all_clients(server: Server, of: Callable[[Spectra], bytes]) -> Way:
+            return _peak(server, [_at_once(setting, server, of(many), JSON)])
+
+        for name, said, way in (
+            ("memory", f"1 and {amounts.rows} spectra a request", one_client),
+            ("memory clients", f"{amounts.clients} clients, {amounts.rows} spectra a request", all_clients),
+        ):
+            theirs = way(servers.keras, for_keras)
+            for by, server, command in _ours(servers):
+                yield Comparison(
+                    f"{name} {by}", f"{command}: peak of the process{since}, {said}", KERAS,
+                    way(server, as_json), theirs, target=3, unit=MEGABYTES,
+                )  # fmt: skip
 
 
 def _ours(servers: Servers) -> tuple[tuple[str, Server, str], ...]:
@@ -144,6 +152,18 @@ def _at_once(setting: Setting, server: Server, body: bytes, kind: str) -> Way:
         for client in clients:
             client.close()
         return reading
+
+    return way
+
+
+def _peak(server: Server, requests: list[Way]) -> Way:
+    """The cost is the largest memory while these requests are answered."""
+
+    def way() -> Reading:
+        server.clear_peak()
+        for request in requests:
+            request()
+        return Reading(server.peak_memory)
 
     return way
 

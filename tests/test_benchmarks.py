@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import math
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import mlflow
 import numpy as np
+import psutil
 import pytest
 import typer
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from astrd import simulate, smass
-from benchmarks import epoch, ingest, measuring, reporting, serving
+from astrd import simulate, smass, tracking, workers
+from astrd.tracking import Tag
+from benchmarks import epoch, ingest, measuring, pipeline, reporting, search, serving
 from benchmarks.__main__ import main
-from benchmarks.measuring import MEGABYTES, Comparison, Measured, Reading, measure, spectra_a_second, timed
+from benchmarks.measuring import MEGABYTES, SECONDS, Comparison, Measured, Reading, measure, spectra_a_second, timed
+from benchmarks.pipeline import MainJob
 from benchmarks.reporting import Machine, PageError, as_json, as_markdown, write_between
-from benchmarks.setting import AMOUNTS, Size
+from benchmarks.servers import Server, Servers
+from benchmarks.setting import AMOUNTS, Size, setting
 from benchmarks.suite import BENCHMARKS
 from workplace import clean_environment
 
 Costs = list[tuple[float, float]]
+Commands = list[tuple[list[str], dict[str, str]]]
 
 IN_THIS_PROCESS = ("ingest", "smoothing")
 """Quick to try: the others train a network first, or start servers."""
@@ -40,6 +53,15 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result
     return lambda *arguments: CliRunner().invoke(app, arguments, env={"COLUMNS": "80"})
 
 
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, which is the current one, with a folder `work`; no archive is named."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(smass.MIRROR_VARIABLE, raising=False)
+    (tmp_path / "work").mkdir()
+    return tmp_path
+
+
 def comparison(target: float | None = None, floor: bool = False, **changes: object) -> Comparison:
     way = timed(lambda: None)
     return Comparison("name", "ours", "theirs", way, way, target, floor, **changes)  # type: ignore[arg-type]
@@ -48,6 +70,13 @@ def comparison(target: float | None = None, floor: bool = False, **changes: obje
 def measured(costs: Costs, target: float | None = None, floor: bool = False, **changes: object) -> Measured:
     pairs = tuple((Reading(own, own / 2), Reading(other, other)) for own, other in costs)
     return Measured(comparison(target, floor, **changes), pairs)
+
+
+def printed(results: list[Measured]) -> str:
+    """The table as a terminal of 80 columns shows it."""
+    terminal = Console(width=80, file=io.StringIO(), highlight=False)
+    terminal.print(reporting.terminal_table(results))
+    return terminal.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
 class TestRatios:
@@ -69,6 +98,15 @@ class TestRatios:
 
     def test_without_a_target_there_is_nothing_to_meet(self) -> None:
         assert measured([(1.0, 4.0)]).met is None
+
+    def test_a_target_is_not_met_while_something_else_is_lacking(self) -> None:
+        found = measured([(1.0, 9.0)], 8.0, lacking=lambda: "best score worse")
+        assert found.met is False
+        assert reporting.cells(found)[-1] == "≥ 8 not met: best score worse"
+        assert as_json([found], Machine.here(), 5, "tiny")["benchmarks"][0]["lacking"] == "best score worse"
+        text = printed([found])
+        assert "≥ 8 ✗" in text and "name: best score worse" in text
+        assert measured([(1.0, 9.0)], 8.0, lacking=lambda: "").met is True
 
     def test_more_spectra_a_second_is_the_lower_cost(self) -> None:
         found = measured([(0.5, 2.0)], unit=spectra_a_second(1000))
@@ -133,6 +171,27 @@ class TestCommand:
         assert "…" not in output
         assert head.split()[-1] == "target"
 
+    def test_every_target_is_whole_in_80_columns(self) -> None:
+        """Beside the longest names and the widest figures that there are."""
+        wide = {
+            "serve-many Parquet mlflow": measured(
+                [(0.25, 0.5)] * 4 + [(0.1, 0.99)], 2.5, unit=spectra_a_second(24_000)
+            ),
+            "memory clients mlflow": measured([(1e9, 2.2e9)], 3, unit=MEGABYTES),
+            "epoch alone products": measured([(0.1225, 0.0521), (0.9, 0.1)], 2.5, floor=True),
+            "pipeline": measured([(1997.484, 1265.067)], 1.35, floor=True, unit=SECONDS),
+            "smoothing": measured([(0.0278, 18.99), (0.0278, 38.99)], 10),
+            "search": measured([(25.459, 2242.196), (1.0, 100.0)], 8, unit=SECONDS),
+        }
+        results = [replace(found, comparison=replace(found.comparison, name=name)) for name, found in wide.items()]
+        lines = printed(results).splitlines()
+        for name, found in wide.items():
+            (line,) = [line for line in lines if line.startswith(f"{name} ")]
+            sign, target = "≤" if found.comparison.floor else "≥", found.comparison.target
+            assert line.rstrip().endswith(f"{sign} {target:g} {'✓' if found.met else '✗'}")
+            assert all(cell.replace(" to ", "-") in line for cell in reporting.cells(found)[3:8])
+        assert all(len(line) <= 80 for line in lines)
+
     def test_an_unknown_name_is_told_with_those_there_are(self, run: Callable[..., Result]) -> None:
         done = run("smoothing", "smoothness", "--size", "tiny")
         assert done.exit_code == 1
@@ -196,11 +255,126 @@ def test_the_products_of_an_epoch_are_those_of_the_network() -> None:
         assert not number or np.allclose(dx, dy @ weights.T, rtol=1e-5)
 
 
+class TestSearch:
+    @pytest.mark.parametrize(
+        ("own", "other", "lacking"),
+        [([0.84, 0.86], [0.85], ""), ([0.82], [0.83, 0.84], ""), ([0.80, 0.83], [0.84], "best score worse")],
+    )
+    def test_the_best_score_must_not_be_worse(self, own: list[float], other: list[float], lacking: str) -> None:
+        assert search.Best(own, other).lacking() == lacking
+
+    def test_both_ways_find_a_network_and_say_how_good_it_is(self, here: Path) -> None:
+        with setting(Size.TINY, here / "work", print) as shared:
+            (compared,) = search.comparisons(shared)
+            *_, pairs = measure(compared, 1)
+        found = Measured(compared, pairs)
+        assert found.ratio > 0
+        assert re.search(r"fold 0\.\d{3}, the other's 0\.\d{3}", compared.found())
+
+
 def test_bodies_hold_the_same_spectra_for_both_models() -> None:
     spectra = serving._spectra(3)
     records = json.loads(serving.as_json(spectra))["dataframe_records"]
     assert [row["reflectance"] for row in records] == json.loads(serving.for_keras(spectra))["inputs"]
     assert all(math.isclose(row["reflectance"][11], 1.0, abs_tol=0.02) for row in records)
+
+
+class TestMainJob:
+    """All of that benchmark but the job itself, which takes minutes."""
+
+    @pytest.fixture
+    def started(self, monkeypatch: pytest.MonkeyPatch) -> Commands:
+        """Commands that would have run, with their environment."""
+        commands: Commands = []
+        monkeypatch.setattr(
+            pipeline.subprocess, "run", lambda command, env, **_: commands.append((command, env))
+        )  # no job is run
+        return commands
+
+    @pytest.mark.parametrize("named_by", ["folder", "mirror"])
+    def test_it_works_on_the_archive_that_is_here(
+        self, started: Commands, here: Path, named_by: str, archive_folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        folder = here / ("data/raw" if named_by == "folder" else "mirror")
+        folder.mkdir(parents=True)
+        for file in smass.FILES:
+            shutil.copy(archive_folder / file.name, folder)
+        if named_by == "mirror":
+            monkeypatch.setenv(smass.MIRROR_VARIABLE, "mirror")
+        with setting(Size.TINY, here / "work", print) as shared:
+            (compared,) = pipeline.comparisons(shared)
+        ((command, environment),) = started
+        assert "SMASS II" in compared.ours
+        assert command[-2:] == ["--source", "smass2"]
+        mirror = Path(environment[smass.MIRROR_VARIABLE])
+        assert mirror.is_absolute()
+        assert all((mirror / file.name).is_file() for file in smass.FILES)
+
+    def test_it_asks_nobody_for_an_archive_that_is_not_here(self, started: Commands, here: Path) -> None:
+        with setting(Size.TINY, here / "work", print) as shared:
+            (compared,) = pipeline.comparisons(shared)
+        assert "simulated" in compared.ours
+        assert started[0][0][-2:] == ["--source", "simulated"]
+
+    def test_a_pair_is_read_from_one_job(self, started: Commands, tmp_path: Path) -> None:
+        job = MainJob(tmp_path / "job", ("--trials", "3"))
+        client = mlflow.MlflowClient(job.store)
+        experiment = client.create_experiment(tracking.EXPERIMENT)
+        for number, step in enumerate(("pipeline", "pipeline", "train")):
+            run = client.create_run(experiment, start_time=1000 + number, tags={Tag.STEP: step})
+            client.log_metric(run.info.run_id, "worker_seconds", 100.0 * number)
+            client.log_metric(run.info.run_id, "step_seconds", 20.0)
+        whole, computing = job.reading("whole"), job.reading("computing")
+        assert [command[3:] for command, _ in started] == [["pipeline", "--trials", "3", "--source", "simulated"]]
+        assert whole.cost >= 0
+        assert computing.cost == 120 / workers.cores()
+        job.reading("computing")
+        assert len(started) == 2
+
+
+class TestMemory:
+    """Of servers that are this process, whose requests take the memory that a test says."""
+
+    @pytest.fixture
+    def setting(self, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+        taken = iter([300_000_000, 0, 0, 0])
+
+        class Client:
+            def __init__(self, server: Server) -> None: ...
+            def send(self, body: bytes, kind: str, accept: str = "") -> None:
+                bytearray(b"1") * next(taken)
+
+            def close(self) -> None: ...
+
+        monkeypatch.setattr(serving, "Client", Client)
+        server = Server(0, (psutil.Process(),))
+        if math.isnan(server.peak_memory):
+            pytest.skip("this system does not tell the largest memory of a process")
+        said: list[str] = []
+        servers = Servers(server, server, server)
+        monkeypatch.setattr(serving, "served", lambda *_: contextlib.nullcontext(servers))
+        return SimpleNamespace(model=None, folder=None, amounts=AMOUNTS[Size.TINY], tell=said.append, said=said)
+
+    def test_each_reading_is_of_its_own_requests(self, setting: SimpleNamespace) -> None:
+        compared, *_ = serving.memory(setting)
+        if "since" in compared.ours:
+            pytest.skip("this system does not let peaks be cleared")
+        first, second = compared.our_way().cost, compared.our_way().cost
+        assert second < first - 200_000_000
+        assert "cannot be cleared" not in "".join(setting.said)
+
+    def test_where_peaks_cannot_be_cleared_they_are_since_the_start(
+        self, setting: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refused(*_: object) -> None:
+            raise PermissionError
+
+        monkeypatch.setattr(Path, "write_text", refused)
+        compared, *_ = serving.memory(setting)
+        assert compared.our_way().cost == compared.our_way().cost
+        assert "since its start" in compared.ours
+        assert "cannot be cleared" in "".join(setting.said)
 
 
 def test_models_are_trained_and_served_where_there_is_no_champion(tmp_path: Path) -> None:
@@ -213,5 +387,9 @@ def test_models_are_trained_and_served_where_there_is_no_champion(tmp_path: Path
     found = {one["name"]: one for one in json.loads((tmp_path / "figures.json").read_text())["benchmarks"]}
     assert {one.split()[0] for one in found} == set(names)
     assert {f"serve-many {form} {by}" for form in ("JSON", "Parquet") for by in ("astrd", "mlflow")} <= set(found)
+    targets = {name: (one["target"], one["ratio_of"]) for name, one in found.items() if name.startswith("epoch")}
+    assert targets["epoch alone"] == targets["epoch"] == (8, "other to ours")
+    assert targets["epoch alone products"] == targets["epoch products"] == (2.5, "ours to other")
     assert all(ratio > 0 for one in found.values() for ratio in one["ratios"])
+    assert {f"memory {clients}{by}" for clients in ("", "clients ") for by in ("astrd", "mlflow")} <= set(found)
     assert found["memory mlflow"]["costs"][0] < found["memory mlflow"]["costs"][1]  # no TensorFlow in it
