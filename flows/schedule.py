@@ -73,7 +73,7 @@ def schedule(
 def _stopping_in_time() -> Iterator[None]:
     """Let Prefect wind up its runs at Ctrl-C; what it has not ended in time is ended all the same, and this process.
 
-    Its runner asks the server to pause the schedules first, and on a busy machine that can take minutes.
+    Its runner asks the server to pause the schedules first; on a busy machine all of it took more than a minute.
     """
     late = threading.Timer(STOP_PATIENCE, _end_at_once)
     late.daemon = True
