@@ -62,7 +62,7 @@ AMOUNTS: Final = {
         trials=CNN_TRIALS, trial_epochs=EPOCHS,
     ),
     Size.QUICK: Amounts(
-        200, epochs=10, batch=10_000, requests=20, clients=8, rows=1000, rounds=1,
+        200, epochs=6, batch=10_000, requests=20, clients=8, rows=1000, rounds=1,
         trials=8, trial_epochs=EPOCHS, job=_SHORT,
     ),
     Size.TINY: Amounts(
