@@ -74,12 +74,12 @@ def read(body: bytes, kind: str) -> tuple[Columns, Params]:
     """
     mime = kind.partition(";")[0].strip()
     if mime == PARQUET:
-        columns, params = _parquet(body), Params()
+        columns, rows = _parquet(body)
+        params = Params()
     elif mime == JSON:
-        columns, params = _json(body)
+        columns, rows, params = _json(body)
     else:
         raise RequestError(f"expected a body of type {JSON} or {PARQUET}, got {kind or 'none'}")
-    rows = max((len(values) for values in columns.values()), default=0)
     if rows and (missing := [name for name in REQUIRED if name not in columns]):
         raise RequestError(f"expected columns {' and '.join(REQUIRED)}, got no {' and no '.join(missing)}")
     return columns, params
@@ -155,7 +155,8 @@ def _as_array(values: Any) -> Any:
     return array if array.dtype.kind == "f" else values
 
 
-def _parquet(body: bytes) -> Columns:
+def _parquet(body: bytes) -> tuple[Columns, int]:
+    """The columns that are asked for, and how many rows the file has."""
     import pyarrow.parquet as pq
 
     try:
@@ -164,7 +165,7 @@ def _parquet(body: bytes) -> Columns:
         table = file.read(names, use_threads=False).combine_chunks()
     except (pa.ArrowException, OSError) as error:
         raise RequestError(f"expected a Parquet file, got something else: {error}") from error
-    return {name: _values(table[name]) for name in names}
+    return {name: _values(table[name]) for name in names}, file.metadata.num_rows
 
 
 def _values(column: pa.ChunkedArray) -> Sequence[Any]:
@@ -174,7 +175,8 @@ def _values(column: pa.ChunkedArray) -> Sequence[Any]:
     return values
 
 
-def _json(body: bytes) -> tuple[Columns, Params]:
+def _json(body: bytes) -> tuple[Columns, int, Params]:
+    """The columns that are asked for, how many rows there are, and the params."""
     content = _parsed(body)
     forms = {"dataframe_records", "dataframe_split", "inputs", "instances"}
     given = sorted(forms & set(content)) if isinstance(content, dict) else []
@@ -186,15 +188,15 @@ def _json(body: bytes) -> tuple[Columns, Params]:
     if isinstance(data, dict) and all(isinstance(values, list) for values in data.values()):
         if len({len(values) for values in data.values()}) > 1:
             raise RequestError("expected columns of one length")
-        columns = data
+        columns, rows = data, max(map(len, data.values()), default=0)
     elif isinstance(data, list) and all(isinstance(row, dict) for row in data):
         there = set().union(*data)
-        columns = {name: [row.get(name) for row in data] for name in COLUMNS if name in there}
+        columns, rows = {name: [row.get(name) for row in data] for name in COLUMNS if name in there}, len(data)
     else:
         raise RequestError(f"expected a list of rows, each an object, as {given[0]}")
     if not isinstance(params, dict):
         raise RequestError(f"expected an object as params, got {params!r}")
-    return columns, Params.of(params)
+    return columns, rows, Params.of(params)
 
 
 def _parsed(body: bytes) -> Any:

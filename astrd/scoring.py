@@ -115,6 +115,8 @@ class Scoring:
             "model_sha256": sha256,
             **asdict(settings),
         }
+        if folder.system.isfile(folder.path):
+            raise SurveyError(f"expected a new folder as output, got a file: {folder.url}")
         if _manifest(folder) is None:
             system = folder.system
             names = system.ls(folder.path, detail=False) if folder.exists() else []
@@ -126,6 +128,9 @@ class Scoring:
         begun = _manifest(folder) or {}  # of another run, if it wrote at the same time
         if other := [name for name, value in manifest.items() if begun.get(name) != value]:
             hint = "name another output, or remove this one"
+            if all(name in asdict(settings) for name in other):
+                hint = f"give the former, {hint}"
+                other = [f"{name.replace('_', '-')} ({begun.get(name)}, now {manifest[name]})" for name in other]
             if other == ["model_sha256"]:
                 other, hint = [f"model ({_model_name(begun)})"], f"leave --model out to go on with that one; or {hint}"
             raise SurveyError(f"{folder.url} was begun with another {', '.join(other)}: {hint}")

@@ -240,7 +240,11 @@ def _layout_of(schema: pa.Schema, url: str) -> Layout:
     elif set(CHANNEL_COLUMNS) <= names:
         layout = "channel columns"
     else:
-        raise SurveyError(f"expected columns {_LAYOUTS}; got {', '.join(schema.names[:8])} in {url}")
+        missing = [name for name in CHANNEL_COLUMNS if name not in names]
+        got = f"{len(CHANNEL_COLUMNS) - len(missing)} of these, without {missing[0]},"
+        if len(missing) == len(CHANNEL_COLUMNS):
+            got = ", ".join(schema.names[:8]) + (", ..." if len(names) > 8 else "")
+        raise SurveyError(f"expected columns {_LAYOUTS}; got {got} in {url}")
     for name in _columns(layout)[1:]:
         holds, expected = (
             (is_number, "numbers") if layout == "channel columns" else (Lists.holds_numbers, "lists of numbers")

@@ -27,7 +27,7 @@ StorageOption = Annotated[str, Option(help="Any Optuna URL; empty: a SQLite file
 @flow(name="tune", on_running=[take_signals_of_runner])
 def tune(
     model: Annotated[Search, Option(help="cnn: the Bus network, by Keras Tuner. svm: main groups, by Optuna.")] = "cnn",
-    trials: TrialsOption = CNN_TRIALS,
+    trials: Annotated[int, Option(help="Trials of the search.", min=1)] = CNN_TRIALS,
     epochs: EpochsOption = EPOCHS,
     storage: StorageOption = "",
     seed: SeedOption = 0,

@@ -87,7 +87,7 @@ def score(
         left = {number: part for number, part in enumerate(partitions) if number not in finished}
         seconds = 0.0
         if left:
-            shown.show(resumed, "starting workers")
+            shown.show(resumed, "waiting for workers" if scheduler else "starting workers")
             with workers.dask_client(scheduler, processes) as known, _with_tasks(known) as client:
                 run.log_params({"workers": len(client.scheduler_info(n_workers=-1)["workers"])})
                 seconds = spread(client, scoring, left, resumed, survey.rows, shown)

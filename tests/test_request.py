@@ -158,6 +158,9 @@ def test_json_may_have_any_form_that_mlflow_takes(content: dict[str, Any]) -> No
     assert [spectrum.designation for spectrum in spectra_of(found)] == ["4", "4"]
 
 
+OTHER_COLUMNS = pd.DataFrame({"0.44": [1.0], "0.45": [1.0]}).to_parquet()
+
+
 @pytest.mark.parametrize(
     ("body", "kind", "reason"),
     [
@@ -170,6 +173,9 @@ def test_json_may_have_any_form_that_mlflow_takes(content: dict[str, Any]) -> No
         (b'{"dataframe_records": [3]}', JSON, "a list of rows"),
         (b'{"inputs": {"wavelength": [1], "reflectance": []}}', JSON, "one length"),
         (b'{"dataframe_records": [{"reflectance": [1.0]}]}', JSON, "got no wavelength"),
+        (b'{"dataframe_records": [{"wave": [0.5]}]}', JSON, "got no wavelength and no reflectance"),
+        (b'{"inputs": {"wave": [[0.5]]}}', JSON, "got no wavelength and no reflectance"),
+        (OTHER_COLUMNS, PARQUET, "got no wavelength and no reflectance"),
         (b'{"dataframe_records": [], "params": 3}', JSON, "an object as params"),
         (b"words", PARQUET, "expected a Parquet file"),
         (b"a,b", "text/csv", "expected a body of type application/json"),

@@ -215,11 +215,19 @@ def test_a_folder_goes_on_with_its_own_survey_model_and_settings_alone(
     other = replace(template_classifier, calibration=replace(template_classifier.calibration, temperature=3.0))
     for arguments, difference in (
         ((found, other, SETTINGS), r"model \(without a name\)"),
-        ((found, template_classifier, replace(SETTINGS, coverage=0.95)), "coverage"),
-        ((found, template_classifier, replace(SETTINGS, draws=3, partition_rows=5)), "draws, partition_rows"),
+        (
+            (found, template_classifier, replace(SETTINGS, coverage=0.95)),
+            rf"coverage \({SETTINGS.coverage}, now 0.95\): give the former",
+        ),
+        (
+            (found, template_classifier, replace(SETTINGS, draws=3, partition_rows=5)),
+            rf"draws \({SETTINGS.draws}, now 3\), partition-rows \({SETTINGS.partition_rows}, now 5\)",
+        ),
     ):
-        with pytest.raises(SurveyError, match=f"was begun with another {difference}: .*name another output"):
+        with pytest.raises(SurveyError, match=f"was begun with another {difference}.*name another output"):
             Scoring.begin(output, *arguments)
+    with pytest.raises(SurveyError, match="expected a new folder as output, got a file"):
+        Scoring.begin(str(raw_survey), found, template_classifier, SETTINGS)
     pq.write_table(raw_table(RAW[:-1]), raw_survey)
     with pytest.raises(SurveyError, match="was begun with another input"):
         Scoring.begin(output, Survey.find(str(raw_survey)), template_classifier, SETTINGS)

@@ -387,6 +387,11 @@ NO_SURVEYS: dict[str, tuple[dict[str, object], str]] = {
     "other columns": ({"flux": [1.0]}, "lists `wavelength` and `reflectance`.*got flux"),
     "no lists": ({"wavelength": [0.5], "reflectance": [[1.0]]}, "expected lists of numbers as wavelength, got double"),
     "words": ({"reflectance": [["one"]]}, r"expected lists of numbers as reflectance, got list<.*string"),
+    "a channel is missing": (
+        {name: [1.0] for name in CHANNEL_COLUMNS if name != "0.60"},
+        "got 48 of these, without 0.60, in",
+    ),
+    "many other columns": ({f"flux{n}": [1.0] for n in range(9)}, r"got flux0, .*, flux7, \.\.\. in"),
     "lists in columns": ({name: [[1.0]] for name in CHANNEL_COLUMNS}, r"expected numbers as 0.44, got list"),
     "names in lists": (
         {"designation": [["a"]], "reflectance": [[1.0]]},
